@@ -96,6 +96,7 @@ TEMPLATES = [
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
+FORMAT_MODULE_PATH = "config.formats"  # the participants' admins show times as the console does
 USE_TZ = True
 
 AUTH_PASSWORD_VALIDATORS = [

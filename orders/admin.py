@@ -7,6 +7,7 @@ from django.db.models import Model
 from django.http import HttpRequest
 from django.utils.html import format_html
 
+from payments.money import format_money
 from sagas.admin import links
 from sagas.admin.links import Link
 from sagas.admin.ui.addresses import find_saga_url
@@ -30,11 +31,16 @@ class ReadOnly:
 
 @admin.register(Product)
 class ProductAdmin(admin.ModelAdmin):
-    list_display = ("sku", "name", "unit_price_minor", "currency", "is_active", "updated_at")
+    list_display = ("sku", "name", "unit_price", "is_active", "updated_at")
     list_filter = ("is_active", "currency")
     search_fields = ("sku__startswith", "name__istartswith")
     search_help_text = "Beginning of a SKU or of a name"
     readonly_fields = ("created_at", "updated_at")
+
+    @admin.display(description="unit price", ordering="unit_price_minor")
+    def unit_price(self, product: Product) -> str:
+        """Show the price in its currency."""
+        return format_money(product.unit_price_minor, product.currency)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Product | None = None) -> tuple[str, ...]:
         """Keep the SKU of an existing product: stock and orders know it by this value."""
@@ -44,12 +50,23 @@ class ProductAdmin(admin.ModelAdmin):
 class OrderLineInline(ReadOnly, admin.TabularInline):
     model = OrderLine
     extra = 0
-    fields = ("position", "sku", "name", "quantity", "unit_price_minor")
+    fields = ("position", "sku", "name", "quantity", "unit_price", "total")
+    readonly_fields = ("unit_price", "total")
+
+    @admin.display(description="unit price")
+    def unit_price(self, line: OrderLine) -> str:
+        """Show the price in the order's currency."""
+        return format_money(line.unit_price_minor, line.order.currency)
+
+    @admin.display(description="total")
+    def total(self, line: OrderLine) -> str:
+        """Show the price of all pieces in the order's currency."""
+        return format_money(line.total_minor, line.order.currency)
 
 
 @admin.register(Order)
 class OrderAdmin(ReadOnly, admin.ModelAdmin):
-    list_display = ("number", "owner", "outcome", "total", "started", "saga_page")
+    list_display = ("number", "owner", "outcome", "total", "created_at", "saga_page")
     list_filter = ("status", "reason", "currency")
     list_select_related = ("owner",)
     search_fields = ("number__startswith", "owner__username__exact")
@@ -59,7 +76,7 @@ class OrderAdmin(ReadOnly, admin.ModelAdmin):
     inlines = (OrderLineInline,)
     fieldsets = (
         (None, {"fields": ("number", "owner", "status", "reason", "saga", "created_at", "closed_at")}),
-        ("Money", {"fields": ("total_minor", "currency", "payment_method")}),
+        ("Money", {"fields": ("total", "payment_method")}),
         (
             "Address",
             {
@@ -74,7 +91,7 @@ class OrderAdmin(ReadOnly, admin.ModelAdmin):
             },
         ),
     )
-    readonly_fields = ("saga",)
+    readonly_fields = ("saga", "total")
 
     @admin.display(description="status", ordering="status")
     def outcome(self, order: Order) -> str:
@@ -83,13 +100,8 @@ class OrderAdmin(ReadOnly, admin.ModelAdmin):
 
     @admin.display(description="total", ordering="total_minor")
     def total(self, order: Order) -> str:
-        """Show the total in the currency's smallest unit."""
-        return f"{order.total_minor} {order.currency}"
-
-    @admin.display(description="created", ordering="created_at")
-    def started(self, order: Order) -> str:
-        """Show when it was placed, short enough for the list."""
-        return f"{order.created_at:%Y-%m-%d %H:%M}"
+        """Show the total in its currency."""
+        return format_money(order.total_minor, order.currency)
 
     @admin.display(description="saga")
     def saga_page(self, order: Order) -> str:

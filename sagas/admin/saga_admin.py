@@ -18,9 +18,11 @@ from django.utils.safestring import SafeString
 
 from .. import clock
 from ..models import Saga
+from ..operators.actor import Actor
 from ..operators.presentation.texts import set_apart
 from ..operators.presentation.times import describe_moment
 from ..operators.queries.search import HELP, MAX_KEYS, MAX_LOOKED_THROUGH, Search, search_sagas
+from ..operators.visibility import find_visibility
 from ..transactions import without_requests_transactions
 from .bulks import bulk_choosing
 from .operations import note_page, operation_pages, remedy_pages
@@ -34,7 +36,6 @@ from .ui import saved_views
 from .ui.addresses import find_saga_url, find_url, site_of
 from .ui.base_filter import QueryRefused, read_choice, read_number
 from .ui.console_admin import ConsoleAdmin
-from .ui.formatting import may_see_payloads
 from .ui.frame import has_own_frame
 from .ui.list_order import OrderFilter, PositionFilter, describe_position, find_order
 from .ui.page_selection import Only, Tab
@@ -79,7 +80,7 @@ class SagaList(PagedList):
             self.queryset = whole
         self.searched_back = self._describe_reach(oldest) if oldest else None
         rows = select_for_list(self.result_list)
-        may_see = may_see_payloads(request.user)
+        may_see = find_visibility(Actor.of_user(request.user)).has_errors
         self.result_list = attach_rows(rows, with_errors=may_see)
         may_act = bool(bulk_choosing.list_operations(request))
         now = clock.shifted(datetime.now(UTC))  # the ages of a group need not be the database's to the millisecond

@@ -7,19 +7,20 @@ from typing import Any
 from uuid import UUID
 
 from ..engine.store.snapshot import SagaSnapshot
-from ..models import SagaStep
+from ..models import Saga, SagaStep
 from ..operators import preconditions, preview
 from ..operators.actor import Actor
 from ..operators.preconditions import Operation
-from ..operators.presentation.sentences import show_error
+from ..operators.presentation import judge_step
 from ..operators.queries.keyset import read_place, write_place
 from ..operators.queries.listing import describe_sagas
+from ..operators.visibility import show_error
 
 # A retry is for one step, or for all that wait.
 STEP_ACTIONS = preconditions.STEP_REQUIRED | {Operation.RETRY}
 
 
-def describe_whole(saga_id: UUID, *, actor: Actor, may_see: bool) -> dict[str, Any]:
+def describe_whole(saga_id: UUID, *, actor: Actor, with_errors: bool) -> dict[str, Any]:
     """Return a saga with its steps, and the possible operations. Takes no lock, so that reading does not delay workers.
 
     Raises: SagaNotFound.
@@ -29,7 +30,7 @@ def describe_whole(saga_id: UUID, *, actor: Actor, may_see: bool) -> dict[str, A
     effects, possible = snapshot.effects(), _list_possible(snapshot, actor)
     steps = [
         {
-            **_describe_step(step, effects[step.name].value, may_see=may_see),
+            **_describe_step(step, snapshot.saga, effects[step.name].value, with_errors=with_errors),
             "actions": [operation.value for operation, refusals in possible.items() if not refusals[step.name]],
         }
         for step in snapshot.steps
@@ -40,7 +41,7 @@ def describe_whole(saga_id: UUID, *, actor: Actor, may_see: bool) -> dict[str, A
         if operation not in preconditions.STEP_REQUIRED
     ]
     return {
-        **listed.as_dict(with_errors=may_see),
+        **listed.as_dict(with_errors=with_errors),
         "steps": steps,
         "actions": [
             {"operation": plan.operation.value, "is_allowed": plan.is_allowed, "refusal": plan.refusal}
@@ -73,11 +74,12 @@ def _list_possible(snapshot: SagaSnapshot, actor: Actor) -> dict[Operation, dict
     }
 
 
-def _describe_step(step: SagaStep, effect: str, *, may_see: bool) -> dict[str, Any]:
+def _describe_step(step: SagaStep, saga: Saga, effect: str, *, with_errors: bool) -> dict[str, Any]:
     return {
         "name": step.name,
         "kind": step.kind,
         "state": step.state,
+        "display_state": judge_step(step, saga).value,
         "hold": step.hold,
         "attention": step.attention,
         "effect": effect,
@@ -86,5 +88,5 @@ def _describe_step(step: SagaStep, effect: str, *, may_see: bool) -> dict[str, A
         "due_at": step.due_at.isoformat() if step.due_at else None,
         "is_live": step.is_live,
         "is_assumed": step.is_assumed,
-        "last_error": show_error(step.last_error, with_errors=may_see),
+        "last_error": show_error(step.last_error, with_errors=with_errors),
     }

@@ -26,6 +26,7 @@ from ..operators.preconditions import OPERATIONS_BY_CODE, Operation
 from ..operators.queries.keyset import is_below
 from ..operators.queries.listing import describe_sagas
 from ..operators.queries.saga_filter import CRITERIA, SagaFilter, parse_filter
+from ..operators.visibility import find_visibility
 from . import documents, schema
 from .entity_tags import make_entity_tag, matches_entity_tag
 from .parsers import StrictJSONParser
@@ -51,7 +52,7 @@ from .serializers import (
     SagaRemedySerializer,
 )
 
-VIEW_SAGA, VIEW_BULK, VIEW_PAYLOAD = "view_saga", "view_sagabulk", "view_payload"
+VIEW_SAGA, VIEW_BULK = "view_saga", "view_sagabulk"
 PLACES = frozenset({"cursor", "page_size"})  # where in a list, and how much of it
 # Permissions are checked for every request: a cache must revalidate.
 PRIVATE = {"Cache-Control": "private, no-cache"}
@@ -91,11 +92,6 @@ class OperatorView(APIView):
             if len(request.query_params.getlist(name)) != 1:
                 raise ParseError(f"{name} must not be given more than once.")
 
-    @property
-    def may_see(self) -> bool:
-        """Whether error texts are shown."""
-        return self.actor.may(VIEW_PAYLOAD)
-
 
 class SagaListView(OperatorView):
     """Lists of sagas."""
@@ -117,11 +113,11 @@ class SagaListView(OperatorView):
             raise ParseError(str(error)) from error
         page, following = _read_page(request, rows, "created_at", size)
         listed = describe_sagas(page)
-        may_see = self.may_see
-        if may_see and any(saga.last_error for saga in listed):
+        visibility = find_visibility(self.actor)
+        if any(saga.last_error for saga in listed):
             asked = ", ".join(f"{name}={value}" for name, value in request.query_params.items())
-            may_see = access_log.log_access(self.actor.name, access_log.What.LIST, detail=asked)
-        found = [saga.as_dict(with_errors=may_see) for saga in listed]
+            visibility = access_log.log_visible(visibility, self.actor.name, access_log.What.LIST, detail=asked)
+        found = [saga.as_dict(with_errors=visibility.has_errors) for saga in listed]
         return Response({"next": following, "results": found}, headers=PRIVATE)
 
 
@@ -135,8 +131,10 @@ class SagaView(OperatorView):
     )
     def get(self, request: Request, saga_id: UUID) -> Response:
         """Show a saga, its steps, and the operations that this account may perform on it."""
-        may_see = self.may_see and access_log.log_access(self.actor.name, access_log.What.API, saga_id=saga_id)
-        document = documents.describe_whole(saga_id, actor=self.actor, may_see=may_see)
+        visibility = access_log.log_visible(
+            find_visibility(self.actor), self.actor.name, access_log.What.API, saga_id=saga_id
+        )
+        document = documents.describe_whole(saga_id, actor=self.actor, with_errors=visibility.has_errors)
         tag = make_entity_tag(document)
         headers = {"ETag": tag, **PRIVATE}
         if matches_entity_tag(request.headers.get("If-None-Match"), tag):
@@ -387,7 +385,7 @@ def _freeze(operation: Operation, body: dict[str, Any], actor: Actor) -> SagaBul
         wanted.select(),
         actor=actor,
         filter=wanted.as_dict(),
-        words=wanted.words or EVERYTHING,
+        words=wanted.describe() or EVERYTHING,
         everything="everything" in body,
     )
 

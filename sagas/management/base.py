@@ -22,6 +22,7 @@ from ..operators import operations, preview
 from ..operators.actor import Actor
 from ..operators.audit import access_log
 from ..operators.preconditions import Operation
+from ..operators.presentation.badges import in_words
 from ..operators.queries.listing import find_saga
 from . import arguments
 from .output import OutputFailed, SafeOutput, SafeParser
@@ -214,7 +215,7 @@ class OperatorCommand(SagaCommand):
             self.print_json(result.as_dict())
             return
         self.stdout.write(result.message)
-        self.stdout.write(f"Saga {result.saga_id} is {result.state}, revision {result.revision}.")
+        self.stdout.write(f"Saga {result.saga_id} is {in_words(result.display_state)}, revision {result.revision}.")
 
 
 def check_words(options: Mapping[str, Any]) -> None:

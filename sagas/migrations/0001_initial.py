@@ -216,6 +216,7 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ("-created_at", "-id"),
                 "permissions": (
+                    ("view_error", "Can see error texts of sagas"),
                     ("view_payload", "Can see inputs, results and error texts of sagas"),
                     ("retry_saga", "Can retry a saga now"),
                     ("remedy_saga", "Can run remedies of a saga"),

@@ -31,6 +31,7 @@ from . import preconditions
 from .actor import Actor
 from .operation_changes import OperationRequest, apply
 from .preconditions import Operation
+from .presentation import judge_saga
 
 __all__ = [
     "Actor",
@@ -65,6 +66,8 @@ class OperationResult:
     operation: Operation
     state: str
     """The saga's state afterwards."""
+    display_state: str
+    """Its display state afterwards, as the console shows it."""
     revision: int
     """The saga's revision afterwards."""
     message: str
@@ -232,6 +235,7 @@ def _result(snapshot: SagaSnapshot, operation: Operation, message: str, *, is_re
         saga_id=saga.pk,
         operation=operation,
         state=saga.state,
+        display_state=judge_saga(saga, snapshot.steps, snapshot.now).value,
         revision=saga.revision,
         message=message,
         is_repeat=is_repeat,

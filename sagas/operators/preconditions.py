@@ -14,8 +14,9 @@ from ..core.history_events import HistoryEvent
 from ..core.states import FORWARD_STATES, UNDOABLE_EFFECTS, AbortRequest, Attention, Hold, Kind, SagaState, StepState
 from ..engine.store.snapshot import SagaSnapshot
 from ..exceptions import BadRequest
-from ..models import SagaHistory, SagaStep
-from ..moments import in_utc
+from ..models import Saga, SagaHistory, SagaStep
+from .presentation import badge_of_saga, badge_of_step
+from .presentation.times import describe_moment
 
 
 class Operation(StrEnum):
@@ -93,7 +94,7 @@ def find_repeat(snapshot: SagaSnapshot, operation: Operation, step: str | None) 
     if operation is Operation.ABANDON and saga.state == SagaState.ABANDONED:
         return "The saga is already abandoned."
     if row is not None and row.is_assumed and row.hold is None and row.state == MARKED_STATES.get(operation):
-        return f"{row.name} is already {row.state}."
+        return f"{row.name} is already {_name_state(row, snapshot)}."
     return ""
 
 
@@ -124,22 +125,30 @@ def steps_to_retry(snapshot: SagaSnapshot, step: str | None) -> list[str]:
 
 
 def describe(snapshot: SagaSnapshot) -> str:
-    """Return where a saga stands, for history and stale forms: state, holds and the steps in progress."""
+    """Return where a saga stands, for history and stale forms: its display state and the steps in progress."""
     saga = snapshot.saga
-    facts = [saga.state + (f", held: {saga.hold}" if saga.hold else "")]
+    facts = [badge_of_saga(saga, snapshot.steps, snapshot.now).text]
+    if saga.state == SagaState.COMPENSATING and (saga.hold or any(row.hold for row in snapshot.steps)):
+        facts.append("compensating")  # the hold hides it
     if saga.abort_request:
         facts.append(f"asked to turn back: {saga.abort_request}")
-    return "; ".join([*facts, *(_describe_step(row) for row in snapshot.steps if row.state not in AT_REST or row.hold)])
+    return "; ".join(
+        [*facts, *(_describe_step(row, saga) for row in snapshot.steps if row.state not in AT_REST or row.hold)]
+    )
 
 
 AT_REST = (StepState.PENDING, StepState.SUCCEEDED, StepState.COMPENSATED)
 
 
-def _describe_step(row: SagaStep) -> str:
-    text = f"{row.name} {row.state}" + (f" (held: {row.hold})" if row.hold else "")
+def _describe_step(row: SagaStep, saga: Saga) -> str:
+    text = f"{row.name} {badge_of_step(row, saga).text}"
     if row.due_at is None:
         return text
-    return f"{text}, due {in_utc(row.due_at):%Y-%m-%d %H:%M:%S} UTC, {row.budget_used} attempts of its budget used"
+    return f"{text}, due {describe_moment(row.due_at)}, {row.budget_used} attempts of its budget used"
+
+
+def _name_state(row: SagaStep, snapshot: SagaSnapshot) -> str:
+    return badge_of_step(row, snapshot.saga).word
 
 
 def _cause_kind(snapshot: SagaSnapshot) -> str:
@@ -159,7 +168,7 @@ def _can_be_retried(snapshot: SagaSnapshot, row: SagaStep) -> bool:
 def _find_live(snapshot: SagaSnapshot, step: str | None) -> str:
     for row in snapshot.steps:
         if row.lease_until is not None and row.lease_until > snapshot.now and step in (None, row.name):
-            until = f"{in_utc(row.lease_until):%Y-%m-%d %H:%M:%S} UTC"
+            until = describe_moment(row.lease_until)
             return f"{row.name} is running, until {until} at the latest; wait for its outcome."
     return ""
 
@@ -204,7 +213,8 @@ def _refuse_skip(snapshot: SagaSnapshot, step: str | None) -> str:
         return ""
     if row.state == StepState.WAITING and snapshot.effects()[row.name] not in UNDOABLE_EFFECTS:
         return ""
-    return f"{row.name} is {row.state} and may have had an effect; only a step without one can be skipped."
+    state = _name_state(row, snapshot)
+    return f"{row.name} is {state} and may have had an effect; only a step without one can be skipped."
 
 
 def _refuse_mark(snapshot: SagaSnapshot, step: str | None) -> str:
@@ -213,7 +223,7 @@ def _refuse_mark(snapshot: SagaSnapshot, step: str | None) -> str:
         return live
     if row.state == StepState.UNKNOWN or (row.hold is not None and row.state in HELD_ACTIONS):
         return ""
-    return f"{row.name} is {row.state}; only a step of unknown outcome, or a held one, can be marked."
+    return f"{row.name} is {_name_state(row, snapshot)}; only a step of unknown outcome, or a held one, can be marked."
 
 
 def _refuse_mark_succeeded(snapshot: SagaSnapshot, step: str | None) -> str:
@@ -237,7 +247,8 @@ def _refuse_mark_compensated(snapshot: SagaSnapshot, step: str | None) -> str:
     is_failing = row.hold is not None or row.attention == Attention.COMPENSATION_FAILING
     if row.state == StepState.COMPENSATING and is_failing:
         return ""
-    return f"{row.name} is {row.state}; only a compensation that keeps failing or was refused can be marked."
+    state = _name_state(row, snapshot)
+    return f"{row.name} is {state}; only a compensation that keeps failing or was refused can be marked."
 
 
 def _refuse_pause(snapshot: SagaSnapshot, _step: str | None) -> str:

@@ -19,6 +19,7 @@ from ..participants.routing import participant_label
 from . import preconditions
 from .actor import Actor
 from .preconditions import Operation
+from .presentation.times import describe_moment
 from .simulation import (
     Simulation,
     assume_pivot,
@@ -296,7 +297,7 @@ def _describe_note(snapshot: SagaSnapshot, step: StepView, direction: Direction)
         is_its_own = (step.state is StepState.COMPENSATING) is (direction is Direction.COMPENSATION)
         return "live now" if is_its_own else "its action is live now and finishes first"
     if step.due_at is not None and step.due_at > snapshot.now:
-        return f"waits until {_moment(step.due_at)}"
+        return f"waits until {describe_moment(step.due_at)}"
     if direction is Direction.ACTION and step.kind is Kind.PIVOT:
         return "nothing is compensated after it"
     return ""
@@ -373,7 +374,7 @@ def _direction_of(row: SagaStep) -> Direction:
 
 def _describe_live(live: LiveAttempt) -> str:
     end = "its lease ended" if live.is_expired else "until"
-    return f"{live.direction} of {live.step}, {end} {_moment(live.until)}" + (
+    return f"{live.direction} of {live.step}, {end} {describe_moment(live.until)}" + (
         "" if live.is_expired else " at the latest"
     )
 
@@ -382,7 +383,3 @@ def _describe_run(run: PlannedRun) -> str:
     place = {True: "external", False: "local", None: "definition missing"}[run.is_external]
     who = f"{run.participant}, {place}" if run.participant else place
     return f"{run.direction} of {run.step} ({run.kind}; {who})" + (f": {run.note}" if run.note else "")
-
-
-def _moment(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

@@ -22,7 +22,7 @@ NO_RESULT = "{step} has no result unless you supply one; later steps that read i
 NOTES: Mapping[Operation, str] = {
     Operation.SKIP: NO_RESULT,
     Operation.MARK_SUCCEEDED: NO_RESULT,
-    Operation.MARK_REFUSED: "If {step} did happen after all, its effect stays: your evidence counts.",
+    Operation.MARK_REFUSED: "If {step} did go through, its effect stays: it will not be compensated automatically.",
     Operation.MARK_COMPENSATED: "Any effect that {step} left stays: the participant is not asked again.",
 }
 """What an operator should know before operating on a step."""

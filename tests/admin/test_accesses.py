@@ -67,9 +67,8 @@ def find_urls(saga: Saga) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("person", ["viewer", "operator"])
-def test_without_the_permission_no_payload_is_shown_and_nothing_logged(log_in: LogIn, person: str) -> None:
-    client = log_in(person)
+def test_without_the_permission_no_payload_is_shown_and_nothing_logged(log_in: LogIn) -> None:
+    client = log_in("viewer")
     saga = make_saga()
 
     for name, url in find_urls(saga).items():
@@ -99,6 +98,24 @@ def test_each_access_is_logged_with_user_object_and_path(log_in: LogIn, caplog: 
     ]
     assert {record.getMessage() for record in caplog.records} == {"Payloads seen."}
     assert len(caplog.records) == 8
+
+
+def test_access_to_error_texts_alone_is_logged_as_such(log_in: LogIn) -> None:
+    client = log_in("operator")
+    saga = make_saga()
+
+    found = {name: read(client, url) for name, url in find_urls(saga).items()}
+
+    assert {name for name, (status, _) in found.items() if status == 403} == {"value", "result"}
+    assert not any("ORD-PRIVATE" in text for _, text in found.values())
+    assert {name for name, (_, text) in found.items() if "A private error." in text} == {
+        "page", "history", "steps", "export", "bundle",
+    }  # fmt: skip
+    assert rows() == [
+        ("operator", "page", saga.pk, "error texts only"),
+        ("operator", "export", None, "error texts only"),
+        ("operator", "bundle", saga.pk, "error texts only"),
+    ]
 
 
 def test_each_list_with_error_texts_is_one_access(log_in: LogIn) -> None:
@@ -153,15 +170,17 @@ def test_every_download_is_logged(log_in: LogIn) -> None:
     assert rows() == [("supervisor", "value", saga.pk, "input")] * 2
 
 
-def test_no_payload_is_shown_if_the_access_cannot_be_logged(log_in: LogIn) -> None:
-    client, saga = log_in("supervisor"), make_saga()
+@pytest.mark.parametrize("person", ["operator", "supervisor"])
+def test_nothing_is_shown_if_the_access_cannot_be_logged(log_in: LogIn, person: str) -> None:
+    client, saga = log_in(person), make_saga()
     urls = find_urls(saga)
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE sagas_sagaaccess ADD CONSTRAINT closed CHECK (actor = '') NOT VALID")
 
     for name, url in urls.items():
         status, text = read(client, url)
-        assert status == (403 if name in ("value", "result", "barrier") else 200), name
+        is_payload = name in ("value", "result") or (name == "barrier" and person == "supervisor")
+        assert status == (403 if is_payload else 200), name
         assert not any(word in text for word in SECRET_WORDS), name
     assert rows() == []
 

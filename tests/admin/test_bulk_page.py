@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from sagas import clock
 from sagas.admin.bulks import bulk_page
 from sagas.models import SagaBulk, SagaBulkItem
 from sagas.operators import operations
@@ -95,16 +96,22 @@ def test_open_page_receives_the_progress_of_a_bulk(log_in: LogIn) -> None:
     found = freeze_rows(client, trips.start())
     client.post(url_of(found, "start"), {"reason": REASON})
 
-    first = client.get(url_of(found, "refresh"))
-    again = client.get(url_of(found, "refresh"), headers={"If-None-Match": first["ETag"]})
+    with clock.restored():
+        clock.move(timedelta(hours=3))  # "3 h ago" stays as it is for a while
+        first = client.get(url_of(found, "refresh"))
+        again = client.get(url_of(found, "refresh"), headers={"If-None-Match": first["ETag"]})
     run(found)
     over = client.get(url_of(found, "refresh"), headers={"If-None-Match": first["ETag"]})
 
     assert (first.status_code, again.status_code, over.status_code) == (200, 304, 200)
-    assert first.json()["news"] == "0 of 1 sagas have a result."
-    assert 'data-part="running"' in first.json()["parts"]["[data-part=running]"]
-    assert 'data-part="finished"' in over.json()["parts"]["[data-part=running]"]
-    assert text_of(client.get(url_of(found))).count('data-part="finished"') == 1
+    assert (first.json()["news"], over.json()["news"]) == (
+        "0 % of 1 sagas have a result.", "Finished: 1 of 1 sagas have a result.",
+    )  # fmt: skip
+    assert [*first.json()["parts"]] == ["[data-part=head]", "[data-part=progress]", "[data-part=results]"]
+    assert 'data-part="progress" data-live' in first.json()["parts"]["[data-part=progress]"]
+    assert "data-live" not in "".join(over.json()["parts"].values())
+    assert "Stop this bulk" not in over.json()["parts"]["[data-part=stop]"]
+    assert text_of(client.get(url_of(found))).count('data-part="results"') == 1
     assert log_in("staff").get(url_of(found, "refresh")).status_code == 403
     assert client.get("/admin/sagas/sagabulk/01a1f8ad-de26-868b-9009-094b6257e07a/refresh/").status_code == 404
 

@@ -149,7 +149,7 @@ def test_list_links_to_a_bulk_of_everything_that_matches_its_filter(log_in: LogI
     assert f'href="{NEW}?everything=1"' in text_of(client.get(LIST))
 
     offered = text_of(client.get(f"{NEW}?display=held"))
-    assert "display: held" in offered
+    assert "state: held" in offered
     assert "<dd>1. Closed sagas are left out" in offered
     for operation in BULK_OPERATIONS:
         assert f'name="operation" value="{operation.value}"' in offered
@@ -157,7 +157,7 @@ def test_list_links_to_a_bulk_of_everything_that_matches_its_filter(log_in: LogI
         assert f'value="{operation.value}"' not in offered
         assert reason in offered
     found = freeze_matching(client, Operation.RESUME, display="held")
-    assert (frozen_ids(found), found.words, found.filter) == ([held.pk], "display: held", {"display": "held"})
+    assert (frozen_ids(found), found.words, found.filter) == ([held.pk], "state: held", {"display": "held"})
 
 
 def read_console_filter(query: dict[str, str]) -> dict[str, str]:
@@ -178,7 +178,7 @@ def test_every_filter_and_the_search_limit_the_set(log_in: LogIn) -> None:
     ):  # fmt: skip
         found = freeze_matching(client, **filter)
         assert (frozen_ids(found), found.filter) == ([saga.pk], read_console_filter(filter))
-    assert found.words == "definition: trip:3; started: 1h"
+    assert found.words == "definition: trip:3; started within: 1h"
 
 
 @pytest.mark.parametrize(
@@ -278,6 +278,21 @@ def test_too_many_sagas_are_refused_before_and_after_freezing(log_in: LogIn) -> 
     assert 'name="operation"' not in offered
     assert (posted.status_code, SagaBulk.objects.count()) == (400, 0)
     assert "More than 2 sagas match, the limit of one bulk (SAGAS['BULK_MAX'])" in text_of(posted)
+
+
+def test_users_are_offered_only_what_they_may_do(log_in: LogIn) -> None:
+    trips.make_waiting_for_retry()
+    url = f"{NEW}?everything=1"
+
+    operators, supervisors = (log_in(name).get(url).content.decode() for name in ("operator", "supervisor"))
+    viewers = log_in("viewer").get(url).content.decode()
+
+    assert [f'value="{code}"' in operators for code in ("retry", "pause", "resume", "cancel", "compensate")] == [
+        True, True, True, True, False,
+    ]  # fmt: skip
+    assert 'value="compensate"' in supervisors
+    assert 'name="operation"' not in viewers
+    assert "it needs sagas.bulk_saga and the permission of the operation" in viewers
 
 
 @pytest.mark.parametrize("operation", ["", "nonsense", "skip", "mark_succeeded", "abandon", "\x00"])

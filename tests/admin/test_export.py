@@ -14,6 +14,7 @@ from sagas.models import Saga
 from sagas.operators import operations
 from sagas.operators.queries import export
 from sagas.operators.queries.export import COLUMNS, guard_cell, write_csv
+from sagas.operators.visibility import Visibility
 
 from . import trips
 from .pages import LIST, REASON, LogIn
@@ -111,6 +112,20 @@ def test_documents_hold_no_payloads_without_the_permission(log_in: LogIn, path: 
     assert "RuntimeError" in read_text(client.get(url_of("ndjson")))
 
 
+def test_documents_hold_error_texts_alone_with_their_permission(log_in: LogIn) -> None:
+    trips.make_compensation_failing()
+
+    [line] = read_text(log_in("operator").get(url_of("ndjson"))).splitlines()
+
+    document = json.loads(line)
+    assert (document["has_payloads"], document["has_errors"]) == (False, True)
+    assert document["cause"]["message"] == "No money."
+    assert SECRET in document["steps"][1]["last_error"]
+    assert any(SECRET in attempt["message"] for attempt in document["steps"][1]["attempts"])
+    assert not any(hidden in line for hidden in ("order_number", "Traceback", '"traceback"', '"input"', '"result":{'))
+    assert SECRET in read_text(log_in("operator").get(url_of("csv")))
+
+
 def test_bundle_holds_everything_of_one_saga(log_in: LogIn) -> None:
     saga = trips.make_paused()
     client = log_in("supervisor")
@@ -152,7 +167,7 @@ def test_no_cell_is_a_formula_or_invisible(cell: Any, guarded: Any) -> None:
 
 def test_every_cell_is_quoted() -> None:
     trips.make_compensation_failing()
-    head, line = write_csv(Saga.objects.all(), with_payloads=True)
+    head, line = write_csv(Saga.objects.all(), Visibility.PAYLOADS)
 
     cells = next(csv.reader([line]))
     assert head == ",".join(f'"{name}"' for name in COLUMNS) + "\r\n"
@@ -182,7 +197,7 @@ def test_pages_are_read_on_demand(log_in: LogIn, monkeypatch: pytest.MonkeyPatch
     made = [trips.start().pk for _ in range(5)]
     Saga.objects.filter(pk__in=made[:3]).update(created_at=Saga.objects.get(pk=made[0]).created_at)
     expected = [str(pk) for pk in Saga.objects.order_by("-created_at", "-pk").values_list("pk", flat=True)]
-    lines: Iterator[str] = write_csv(Saga.objects.all(), with_payloads=False)
+    lines: Iterator[str] = write_csv(Saga.objects.all(), Visibility.STATES)
     next(lines)
 
     with CaptureQueriesContext(connection) as first:

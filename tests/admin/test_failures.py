@@ -10,13 +10,16 @@ from django.test.utils import CaptureQueriesContext
 from sagas import RetryLater, clock
 from sagas.admin.reports.failures_page import describe_trend, list_labels
 from sagas.models import Saga, SagaAccess, SagaAttempt
+from sagas.operators.preconditions import Operation
 from sagas.operators.presentation.drawing.charts import draw_trend
 from sagas.operators.queries import failures
 from sagas.operators.queries.failures import read_failures
+from sagas.operators.queries.saga_filter import parse_filter
 from sagas.testing import drain, faults
 from sagas.testing.drain import look
 
 from . import trips
+from .bulks import BULKS, freeze_matching, url_of
 from .pages import HOSTILE, LIST, LogIn, find_bars, ids, listed
 from .tables import fill_tables
 
@@ -94,18 +97,25 @@ def test_group_holds_only_sagas_that_still_fail_that_way(log_in: LogIn) -> None:
     assert listed(client.get(LIST, {"failing": group})) == ids(failing, live)
     assert listed(client.get(LIST, {"failing": back_group})) == ids(back)
     offered = unescape(client.get(f"/admin/sagas/sagabulk/new/?failing={group}").content.decode())
-    assert f"failing: {group}" in offered
+    assert "fails now with: trip, book_hotel, RuntimeError" in offered
+    assert "Their error: Room # is taken" in offered
+    back_words = parse_filter({"failing": back_group, "step": "book_flight"}).describe()
+    assert back_words == "step: book_flight; fails now with: trip, compensation of book_flight, RuntimeError"
+    assert parse_filter({"group": "0" * 16}).describe() == f"failed once with: no stored failure ({'0' * 16})"
     assert "<dd>2. Closed sagas are left out" in offered
 
 
-def test_error_texts_need_the_payload_permission(log_in: LogIn) -> None:
+def test_error_texts_need_their_own_permission(log_in: LogIn) -> None:
     fail("Room 7 of Ada Lovelace is taken")
 
     text = log_in("viewer").get(URL).content.decode()
 
     assert SagaAccess.objects.count() == 0
     log_in("supervisor").get(URL)
-    assert list(SagaAccess.objects.values_list("actor", "detail")) == [("supervisor", "failure groups")]
+    assert "Lovelace" in log_in("operator").get(URL).content.decode()
+    assert list(SagaAccess.objects.order_by("id").values_list("actor", "detail")) == [
+        ("supervisor", "failure groups"), ("operator", "error texts only, failure groups"),
+    ]  # fmt: skip
     assert "RuntimeError" in text
     assert "Lovelace" not in text
     assert "is taken" not in text
@@ -223,3 +233,17 @@ def test_chart_draws_every_value_inside_its_box() -> None:
         assert y + height == pytest.approx(10)
     assert "<rect" not in draw_trend([], [], summary="").svg
     assert len(list_labels(Saga.objects.none().first() or trips.start().created_at, DAY / 24, 3)) == 3
+
+
+def test_bulk_names_its_failure_group_to_each_reader_as_far_as_allowed(log_in: LogIn) -> None:
+    group = SagaAttempt.objects.get(saga=fail("Room 7 is taken")).error_group
+    found = freeze_matching(log_in("operator"), Operation.RETRY, failing=group)
+    words = "fails now with: trip, book_hotel, RuntimeError"
+    assert found.words == words
+
+    pages = {name: log_in(name).get(url_of(found)).content.decode() for name in ("viewer", "operator")}
+    listed = log_in("viewer").get(BULKS).content.decode()
+
+    assert [words in text for text in (*pages.values(), listed)] == [True] * 3
+    assert ["Room # is taken" in text for text in (*pages.values(), listed)] == [False, True, False]
+    assert SagaAccess.objects.latest("id").detail == f"error texts only, failure group {group}"

@@ -12,9 +12,11 @@ VIEW = {
     "view_saga", "view_sagakey", "view_sagastep", "view_sagaattempt", "view_sagahistory", "view_sagabarrier",
     "view_sagaworker", "view_sagabulk", "view_sagabulkitem",
 }  # fmt: skip
-OPERATE = VIEW | {"retry_saga", "remedy_saga", "pause_saga", "cancel_saga", "note_saga"}
+OPERATE = VIEW | {
+    "view_error", "retry_saga", "remedy_saga", "pause_saga", "cancel_saga", "note_saga", "bulk_saga",
+}  # fmt: skip
 ALL = OPERATE | {
-    "view_payload", "view_sagaaccess", "compensate_saga", "override_saga", "abandon_saga", "bulk_saga", "share_view",
+    "view_payload", "view_sagaaccess", "compensate_saga", "override_saga", "abandon_saga", "share_view",
 }  # fmt: skip
 
 

@@ -341,7 +341,7 @@ def test_pages_can_be_browsed(log_in: LogIn) -> None:
         assert f"The list has no page {number}." in response.content.decode()
 
 
-def test_errors_in_the_list_need_the_payload_permission(log_in: LogIn) -> None:
+def test_errors_in_the_list_need_their_own_permission(log_in: LogIn) -> None:
     trips.make_compensation_failing()
     client = log_in("viewer")
 
@@ -349,7 +349,7 @@ def test_errors_in_the_list_need_the_payload_permission(log_in: LogIn) -> None:
     assert "RuntimeError" in text
     assert "The airline is closed." not in text
 
-    User.objects.get(username="viewer").user_permissions.add(Permission.objects.get(codename="view_payload"))
+    User.objects.get(username="viewer").user_permissions.add(Permission.objects.get(codename="view_error"))
     assert "The airline is closed." in client.get(LIST).content.decode()
 
 

@@ -1,5 +1,6 @@
 """Operation pages: what each of them shows, offers and does."""
 
+import re
 from uuid import uuid4
 
 import pytest
@@ -23,9 +24,28 @@ def test_message_is_written_after_the_operation(log_in: LogIn) -> None:
 
     response = client.post(action_of(saga, Operation.RETRY), form_of(saga), follow=True)
 
-    assert "Done: book_hotel is due now, with a fresh budget. The saga is running, revision 3." in text_of(response)
+    message = "Done: book_hotel is due now, with a fresh budget. The saga is at revision 3. Its state below changes"
+    assert message in text_of(response)
     assert 'role="status" aria-live="polite"' in text_of(response)
     assert "The bank is back, see ticket 42." in text_of(client.get(page_of(saga), {"tab": "history"}))
+
+
+def test_operation_leads_back_to_the_filtered_list(log_in: LogIn) -> None:
+    saga, client = trips.make_waiting_for_retry(), log_in("operator")
+    kept = "?_changelist_filters=display%3Dwaiting_for_retry%26step%3Dbook_hotel"
+    list_link = f'<a href="{LIST}?display=waiting_for_retry&step=book_hotel">Sagas</a>'
+
+    page = text_of(client.get(f"{page_of(saga)}{kept}"))
+    [act] = re.findall(r'href="([^"]*/act/retry/[^"]*)"', page)
+    form = text_of(client.get(act))
+    done = client.post(act, form_of(saga))
+
+    assert list_link in page
+    assert list_link in form
+    assert done["Location"] == f"{page_of(saga)}{kept}"
+    tabs = re.findall(r'<li><a href="(\?tab=[^"]*)"', page)
+    assert len(tabs) == 4
+    assert all(kept[1:] in tab for tab in tabs)
 
 
 def test_retry_makes_the_step_due(log_in: LogIn) -> None:

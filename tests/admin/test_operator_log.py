@@ -49,7 +49,7 @@ def test_every_operation_is_listed_completely(log_in: LogIn) -> None:
 
     assert (row.actor, row.label, row.step, row.reason) == ("ada", "Mark succeeded", "pay", REASON)
     assert (row.evidence, row.revision, row.result) == ("Seen at the bank.", revision, "pay is marked as succeeded.")
-    assert row.before.startswith("running; pay unknown (held: outcome_unknown)")
+    assert row.before.startswith("held: outcome unknown; pay held: outcome unknown")
     assert row.after == "running"
     assert row.saga == f"trip {saga.keys.get().value}"
     assert row.url == f"{LIST}{saga.pk}/change/?tab=history"

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Iterable
 from html import unescape
 
@@ -81,18 +82,36 @@ def test_page_of_a_missing_definition(log_in: LogIn) -> None:
 
 def test_payloads_need_their_own_permission(log_in: LogIn) -> None:
     saga = trips.make_compensation_failing()
-    client = log_in("operator")
+    client = log_in("viewer")
+    errors, payloads = (
+        ("The airline is closed.", "No money."),
+        ("Traceback (most", '"order_number"', '"made"', '"cause"'),
+    )
 
-    text = read_whole(client, saga)
-    for hidden in ("The airline is closed.", "No money.", "Traceback (most", '"order_number"', '"made"', '"cause"'):
-        assert hidden not in text
+    def read_as_allowed(*codenames: str) -> str:
+        User.objects.get(username="viewer").user_permissions.set(Permission.objects.filter(codename__in=codenames))
+        return read_whole(client, saga)
+
+    text = read_as_allowed()
+    assert not any(hidden in text for hidden in (*errors, *payloads))
     assert "RuntimeError" in text
-    assert "need the permission sagas.view_payload" in text
+    assert "need the permission sagas.view_payload; error messages need sagas.view_error." in text
+    text = read_as_allowed("view_error")
+    assert all(shown in text for shown in errors)
+    assert not any(hidden in text for hidden in payloads)
+    assert "need the permission sagas.view_payload." in text
+    text = read_as_allowed("view_payload")
+    assert all(shown in text for shown in (*errors, *payloads))
 
-    User.objects.get(username="operator").user_permissions.add(Permission.objects.get(codename="view_payload"))
-    text = read_whole(client, saga)
-    for shown in ("The airline is closed.", "No money.", "Traceback (most", '"order_number"', '"made"', '"cause"'):
-        assert shown in text
+
+def test_advice_names_what_the_reader_may_do(log_in: LogIn) -> None:
+    saga = trips.make_compensation_failing()
+
+    advice = {name: read(log_in(name).get(page_of(saga))) for name in ("viewer", "operator", "supervisor")}
+
+    assert "Then ask a supervisor to retry. If it is already undone, ask a supervisor to mark" in advice["viewer"]
+    assert "Then retry. If it is already undone, ask a supervisor to mark the step" in advice["operator"]
+    assert "Then retry. If it is already undone, mark the step as compensated" in advice["supervisor"]
 
 
 def test_operators_reasons_need_no_payload_permission(log_in: LogIn) -> None:
@@ -277,3 +296,16 @@ def test_operations_are_ordered_by_what_the_state_asks_for(log_in: LogIn) -> Non
     assert list_operations("supervisor") == (["Retry now"], ["Mark compensated: book_flight"], ["Pause", "Abandon"])
     assert list_operations("operator") == (["Retry now"], [], ["Pause"])
     assert list_operations("viewer") == ([], [], [])
+
+
+def test_console_has_its_own_icon(log_in: LogIn) -> None:
+    client, link = log_in("admin"), 'rel="icon" type="image/svg+xml"'
+
+    for url in ("/admin/sagas/", LIST, page_of(trips.start()), "/admin/sagas/sagaworker/", f"{LIST}failures/"):
+        assert re.search(r"<link[^>]*sagas/favicon[^>]*>", client.get(url).content.decode()), url
+    assert link in client.get("/admin/sagas/").content.decode()
+
+
+def test_list_without_a_hint_for_its_search_shows_none(log_in: LogIn) -> None:
+    for url in ("/admin/sagas/sagaaccess/", "/admin/sagas/sagabarrier/", "/admin/sagas/sagaworker/", LIST):
+        assert ">None<" not in log_in("admin").get(url).content.decode(), url

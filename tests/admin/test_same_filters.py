@@ -59,7 +59,7 @@ def test_several_filters_combine_and_are_described() -> None:
 
     assert [saga.pk for saga in wanted.select()] == [failing.pk]
     assert parse_filter(wanted.as_dict()) == wanted
-    assert wanted.words == "display: compensation failing; step: book_flight; attempts: 2"
+    assert wanted.describe() == "state: compensation failing; step: book_flight; attempts at least: 2"
     assert not parse_filter({"step": "book_flight", "operated": "yes"}).select().exists()
 
 

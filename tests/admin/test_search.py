@@ -120,7 +120,7 @@ def test_bulk_freezes_all_matches(sagas: list[Saga]) -> None:
     wanted = parse_filter({"search": CUSTOMER})
 
     frozen = freezing.freeze_matching(
-        Operation.PAUSE, wanted.select(), actor=BOSS, filter=wanted.as_dict(), words=wanted.words
+        Operation.PAUSE, wanted.select(), actor=BOSS, filter=wanted.as_dict(), words=wanted.describe()
     )
 
     assert frozen.total == len(sagas)

@@ -6,6 +6,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from sagas import clock
 from sagas.admin.saga_page.timeline_view import draw_attempts, list_legend
 from sagas.admin.ui.page_selection import Selection, Tab
 from sagas.engine.store.snapshot import SagaSnapshot
@@ -151,8 +152,11 @@ def test_deadline_and_end_are_marked() -> None:
     def marks(picture: ET.Element) -> list[str]:
         return [str(text.text) for group in groups(picture, "saga-mark") for text in group.iter(f"{SVG}text")]
 
-    assert marks(draw(saga)) == ["deadline", "now"]
+    assert marks(draw(saga)) == ["now", "deadline"]
     assert marks(draw(closed)) == ["completed"]
+    Saga.objects.filter(pk=saga.pk).update(deadline_at=clock.read_now("default"))
+    assert marks(draw(saga)) == ["now"]  # too close for both
+    assert "deadline" in titles(draw(saga), "saga-mark")
 
 
 def test_selected_step_is_marked_and_every_lane_links_to_its_step() -> None:

@@ -31,7 +31,7 @@ def test_bulk_is_frozen_started_and_watched_and_repeats_have_no_effect(enter: En
     frozen = boss.post(BULKS, {"operation": "resume", "filter": {"display": "held", "needs": "paused"}})
     url = frozen["Location"]
     shown = frozen.json()
-    assert (frozen.status_code, shown["total"], shown["words"]) == (201, 2, "display: held; needs: paused")
+    assert (frozen.status_code, shown["total"], shown["words"]) == (201, 2, "state: held; needs an operator: paused")
     operations.resume(second.pk, actor=trips.BOSS, reason=REASON)
     operations.pause(second.pk, actor=trips.BOSS, reason=REASON)
     assert boss.post(f"{url}start/", {"reason": REASON, "count": 2}).json()["state"] == "running"

@@ -29,13 +29,14 @@ def test_list_shows_what_the_console_shows(enter: Enter) -> None:
     assert "no-cache" in answer["Cache-Control"]
 
 
-def test_errors_need_the_payload_permission(enter: Enter) -> None:
-    saga, viewer = trips.make_compensation_failing(), enter("viewer")
+def test_errors_need_their_own_permission(enter: Enter) -> None:
+    saga, viewer, operator = trips.make_compensation_failing(), enter("viewer"), enter("operator")
 
     for url in (SAGAS, url_of(saga)):
         text = viewer.get(url).content.decode()
         assert "RuntimeError" in text
         assert "The airline is closed." not in text
+        assert "The airline is closed." in operator.get(url).content.decode()
 
 
 def test_filters_and_search(enter: Enter) -> None:

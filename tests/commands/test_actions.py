@@ -26,7 +26,7 @@ def test_pause_and_resume() -> None:
     done = run_command("saga_pause", saga.pk, *WHY)
 
     assert (done.code, done.err) == (0, "")
-    assert done.out == f"The saga is paused.\nSaga {saga.pk} is pending, revision 2.\n"
+    assert done.out == f"The saga is paused.\nSaga {saga.pk} is held, revision 2.\n"
     assert read(saga).hold == "paused"
     assert drain(saga, patience=PATIENCE).state == "pending"
 
@@ -127,6 +127,7 @@ def test_operation_prints_json() -> None:
         "saga_id": str(saga.pk),
         "operation": "pause",
         "state": "pending",
+        "display_state": "held",
         "revision": 2,
         "message": "The saga is paused.",
         "is_repeat": False,

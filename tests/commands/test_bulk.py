@@ -26,7 +26,7 @@ def test_matches_of_a_filter_are_counted_then_operated_on() -> None:
     found = SagaBulk.objects.get()
     runner.run_due()
 
-    words = "display: pending; definition: trip"
+    words = "state: pending; definition: trip"
     assert (dry.code, dry.out) == (0, f"pause of 1 sagas ({words}). Nothing was done.\n")
     assert (done.code, done.out.splitlines()[0]) == (0, f"Started: pause of 1 sagas ({words}).")
     assert (found.reason, found.total, found.is_trusted) == (REASON, 1, True)

@@ -23,8 +23,13 @@ def test_csv() -> None:
     assert (result.code, [row["id"] for row in rows]) == (0, [str(done.pk), str(failing.pk)])
     assert tuple(rows[0]) == COLUMNS
     assert rows[1]["last_error"] == "RuntimeError"
-    with_texts = run_command("saga_export", "--payloads", "--attention")
-    assert [row["last_error"] for row in csv.DictReader(StringIO(with_texts.out))] == ["RuntimeError: no answer"]
+    for flag in ("--errors", "--payloads"):
+        with_texts = run_command("saga_export", flag, "--attention")
+        assert [row["last_error"] for row in csv.DictReader(StringIO(with_texts.out))] == ["RuntimeError: no answer"]
+    assert list(SagaAccess.objects.order_by("id").values_list("detail", flat=True)) == [
+        "error texts only, saga_export needs an operator: any", "saga_export needs an operator: any",
+    ]  # fmt: skip
+    assert run_command("saga_export", "--errors", "--payloads").code == 2
 
 
 def test_json_documents() -> None:

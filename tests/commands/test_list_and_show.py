@@ -99,7 +99,8 @@ def test_json_row_holds_everything_of_a_line() -> None:
     assert row == {
         "id": str(saga.pk), "definition": "trip", "version": 1, "keys": {"trip": "TRIP-7"}, "revision": saga.revision,
         "state": "running", "display_state": "held", "needs": ["outcome_unknown"], "step": "pay",
-        "step_state": "unknown", "attempts": 1, "last_error": "sagas.exceptions.OutcomeUnknown: no answer",
+        "step_state": "unknown", "step_display_state": "held", "attempts": 1,
+        "last_error": "sagas.exceptions.OutcomeUnknown: no answer",
         "created_at": saga.created_at.isoformat(), "due_at": saga.due_at and saga.due_at.isoformat(), "closed_at": None,
     }  # fmt: skip
 

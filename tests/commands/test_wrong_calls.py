@@ -18,8 +18,8 @@ MARK = ("--step", "pay", "--as", "succeeded", "--evidence", "it is in the provid
 COMMANDS = (
     "saga_abandon", "saga_bulk", "saga_bulk_show", "saga_bulk_stop", "saga_cancel", "saga_check_versions",
     "saga_cleanup", "saga_compensate", "saga_doctor", "saga_explore", "saga_export", "saga_graph",
-    "saga_list", "saga_note", "saga_pause", "saga_remedy", "saga_resolve", "saga_resume", "saga_retry", "saga_show", "saga_skip",
-    "saga_sweep", "saga_verify_log",
+    "saga_list", "saga_note", "saga_pause", "saga_remedy", "saga_resolve", "saga_resume", "saga_retry",
+    "saga_show", "saga_skip", "saga_sweep", "saga_verify_log",
 )  # fmt: skip
 OTHER_COMMANDS = {
     "checkout_cleanup": "orders", "shop_seed": "orders", "payment_look_up": "payments", "sandbox_clear": "payments",

@@ -7,13 +7,14 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.utils import timezone
 
-from sagas import RetryLater
+from sagas import RetryLater, clock
 from sagas.exceptions import BadRequest, OperationRefused, PermissionRefused, SagaNotFound, StaleRevision
 from sagas.models import Saga
 from sagas.models.saga import new_saga_id
 from sagas.operators import operations
 from sagas.operators.actor import Actor
 from sagas.operators.preconditions import PERMISSIONS, Operation
+from sagas.operators.presentation import badge_of_saga
 from sagas.testing import pass_time
 from sagas.testing.drain import read
 
@@ -103,7 +104,8 @@ def test_s8_an_operation_on_a_stale_revision_is_refused_with_the_facts(
         with pytest.raises(StaleRevision) as stale:
             perform(operation, saga, "a", revision=revision)
         assert (stale.value.expected, stale.value.found) == (revision, found.revision)
-        assert found.state in str(stale.value)
+        shown = badge_of_saga(found, list(found.steps.all()), clock.read_now("default")).text
+        assert f"it is now {shown}" in str(stale.value)
     assert snapshot(saga) == stored
 
 
@@ -161,8 +163,8 @@ def test_s8_history_stores_state_before_and_after(world: World, saga: Saga) -> N
     unknown(world, saga)
     operations.mark_refused(saga.pk, actor=OPERATOR, reason=REASON, evidence=EVIDENCE, step="a")
     [acted] = events(saga, "operator_acted")
-    assert acted.data["before"].startswith("running; a unknown, due ")
-    assert acted.data["after"] == "compensated; a refused"
+    assert acted.data["before"].startswith("outcome unknown, asking again; a outcome unknown, due ")
+    assert acted.data["after"] == "compensated; a refused: decided by an operator"
     assert acted.step == "a"
     rows = events(saga)
     assert [row.what for row in rows[-5:]] == [

@@ -27,6 +27,25 @@ def test_order_page_shows_lines_and_its_saga(admin: Client, order: Order) -> Non
     assert 'name="_save"' not in page
 
 
+@pytest.mark.parametrize(
+    ("currency", "total", "price"), [("EUR", "11.50 EUR", "5.75 EUR"), ("JPY", "1150 JPY", "575 JPY"),
+                                     ("KWD", "1.150 KWD", "0.575 KWD")],
+)  # fmt: skip
+def test_money_is_shown_in_its_currency(admin: Client, order: Order, currency: str, total: str, price: str) -> None:
+    Order.objects.update(total_minor=1150, currency=currency, created_at="2026-11-29T14:46:10Z")
+    order.lines.update(unit_price_minor=575, quantity=2)
+    Product.objects.create(sku="TEA-9", name="Tea", unit_price_minor=575, currency=currency)
+
+    listed = admin.get("/admin/orders/order/").content.decode()
+    page = admin.get(f"/admin/orders/order/{order.pk}/change/").content.decode()
+
+    assert total in listed
+    assert "2026-11-29 14:46:10 UTC" in listed
+    assert page.count(total) >= 2
+    assert price in page
+    assert price in admin.get("/admin/orders/product/").content.decode()
+
+
 def test_saga_links_to_the_pages_of_its_order(admin: Client) -> None:
     found = resolve_links(list_links(Saga(), {"order": "ORD-7Q", "customer": "ada"}), "admin")
 

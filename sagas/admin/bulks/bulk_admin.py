@@ -25,11 +25,15 @@ from ...conf import get_settings
 from ...exceptions import BadRequest, BulkNotFound, OperationRefused, PermissionRefused
 from ...models import BulkState, SagaBulk
 from ...operators.actor import Actor
+from ...operators.audit import access_log
 from ...operators.bulk import freezing, preconditions
-from ...operators.bulk.preconditions import BULK_OPERATIONS, REASONS_AGAINST
+from ...operators.bulk.preconditions import REASONS_AGAINST
 from ...operators.preconditions import Operation
 from ...operators.presentation.texts import set_apart
 from ...operators.preview import LABELS
+from ...operators.queries.failures import find_group
+from ...operators.queries.saga_filter import GROUPS
+from ...operators.visibility import find_visibility
 from ..operations.operation_pages import PROMISES
 from ..saga_list.strict_query import Matching, read_matching
 from ..saga_page.page import GRAVE
@@ -38,14 +42,14 @@ from ..ui.base_filter import QueryRefused, read_choice, read_number
 from ..ui.page_parts import answer_parts
 from ..ui.paging import CappedPaginator
 from ..ui.view_only import ViewOnlyAdmin, engine_database, moment_column
+from .bulk_choosing import list_operations
 from .bulk_forms import StartForm, StopForm
 from .bulk_page import RESULT_BADGES, STATE_BADGES, BulkPage, build_bulk_page
 
 NEW, PAGE = "admin/sagas/bulk/new.html", "admin/sagas/bulk/page.html"
-# A page holds the part of one state. After a state change nothing is swapped under an operator; the page offers it.
-BULK_PARTS = {
-    f"[data-part={state}]": "admin/sagas/bulk/progress.html" for state in BulkState if state != BulkState.FROZEN
-}
+BULK_PARTS = {f"[data-part={part}]": f"admin/sagas/bulk/{part}.html" for part in ("head", "progress", "results")}
+# At the end the page loses the form that stops the bulk; before, its token would make each response differ.
+ENDED_PARTS = {**BULK_PARTS, "[data-part=stop]": "admin/sagas/bulk/stop.html"}
 RELOAD_SECONDS = 5
 RELOAD = "reload"
 
@@ -188,9 +192,8 @@ class SagaBulkAdmin(ViewOnlyAdmin):
             page = self._build(request, found)
         except QueryRefused as error:
             return HttpResponseBadRequest(str(error), content_type="text/plain; charset=utf-8")
-        return answer_parts(
-            request, BULK_PARTS, {"page": page}, news=f"{page.done} of {found.total} sagas have a result."
-        )
+        parts = ENDED_PARTS if found.is_over else BULK_PARTS
+        return answer_parts(request, parts, {"page": page}, news=_describe_progress(page))
 
     @admin.display(description="Bulk")
     def title(self, found: SagaBulk) -> SafeString:
@@ -216,18 +219,17 @@ class SagaBulkAdmin(ViewOnlyAdmin):
     def _offer(self, request: HttpRequest, matching: Matching) -> HttpResponse:
         count = freezing.count_matching(matching.sagas)
         limit = get_settings().bulk_max
-        actor = Actor.of_user(request.user)
         choices = [
             {
                 "code": operation.value, "label": LABELS[operation], "promise": PROMISES[operation],
-                "is_grave": operation in GRAVE, "refusal": preconditions.find_lapse(actor, operation),
+                "is_grave": operation in GRAVE,
             }
-            for operation in BULK_OPERATIONS
+            for operation in list_operations(request)
         ]  # fmt: skip
         against = [(LABELS[operation], reason) for operation, reason in REASONS_AGAINST.items()]
         context = {
-            "matching": matching, "count": count, "limit": limit, "is_too_many": count > limit, "choices": choices,
-            "against": against,
+            "matching": matching, "patterns": _find_patterns(request, matching.filter), "against": against,
+            "count": count, "limit": limit, "is_too_many": count > limit, "choices": choices,
         }  # fmt: skip
         return self._render(request, NEW, context)
 
@@ -259,6 +261,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
         reloads = is_running and request.method == "GET" and request.GET.get(RELOAD) == "on"
         context = {
             "page": page,
+            "patterns": _find_patterns(request, found.filter or {}),
             "refusal": refusal,
             "promise": PROMISES[page.operation],
             "is_grave": page.operation in GRAVE,
@@ -316,7 +319,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
     ) -> TemplateResponse:
         request.current_app = self.admin_site.name
         page = context.get("page")
-        title = f"{page.label}: {page.bulk.total} sagas" if page is not None else "Act on all matching sagas"
+        title = f"{page.label}: {page.bulk.total} sagas" if page is not None else "Operation on all matching sagas"
         bulks_url = find_url(self.admin_site.name, "sagas_sagabulk_changelist")
         shared = {
             **self.admin_site.each_context(request), "opts": self.opts, "media": self.media, "title": title,
@@ -324,6 +327,24 @@ class SagaBulkAdmin(ViewOnlyAdmin):
             "list_url": find_url(self.admin_site.name, "sagas_saga_changelist") or bulks_url, "bulks_url": bulks_url,
         }  # fmt: skip
         return TemplateResponse(request, template, {**shared, **context}, status=status)
+
+
+def _find_patterns(request: HttpRequest, filter: Mapping[str, str]) -> list[str]:
+    """Return the message patterns of the failure groups of a filter, for users who may see error texts."""
+    actor = Actor.of_user(request.user)
+    visibility, keys = find_visibility(actor), [filter[name] for name in sorted(GROUPS & set(filter))]
+    if keys:
+        detail = f"failure group {' and '.join(keys)}"
+        visibility = access_log.log_visible(visibility, actor.name, access_log.What.PAGE, detail=detail)
+    found = (find_group(key) for key in keys) if visibility.has_errors else ()
+    return [group.pattern for group in found if group is not None and group.pattern]
+
+
+def _describe_progress(page: BulkPage) -> str:
+    """Return what a screen reader announces: tenths of the sagas, not every one of them, and the end."""
+    if page.bulk.is_over:
+        return f"{page.badge.word.capitalize()}: {page.done} of {page.bulk.total} sagas have a result."
+    return f"{10 * (10 * page.done // page.bulk.total)} % of {page.bulk.total} sagas have a result."
 
 
 def _find_operation(text: str) -> Operation:

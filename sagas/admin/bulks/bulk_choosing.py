@@ -1,6 +1,6 @@
 """Ways from the list of sagas to a bulk: the selected rows, or everything that matches the filter."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +18,10 @@ from ..saga_list.strict_query import filter_query, find_obstacle
 from ..ui.addresses import find_url, site_of
 from ..ui.console_admin import ConsoleAdmin
 
+VERBS: Mapping[Operation, str] = {
+    Operation.RETRY: "retry", Operation.PAUSE: "pause", Operation.RESUME: "resume", Operation.CANCEL: "cancel",
+    Operation.COMPENSATE: "compensate",
+}  # fmt: skip
 Action = tuple[Callable[..., None], str, str]
 
 
@@ -48,6 +52,12 @@ def list_operations(request: HttpRequest) -> list[Operation]:
     """Return the operations that the user may perform in bulk."""
     actor = Actor.of_user(request.user)
     return [operation for operation in preconditions.BULK_OPERATIONS if not preconditions.find_lapse(actor, operation)]
+
+
+def describe_operations(operations: Sequence[Operation]) -> str:
+    """Return operations as the beginning of a label, such as ``Retry, pause or cancel``."""
+    *first, last = [VERBS[operation] for operation in operations] or [""]
+    return (f"{', '.join(first)} or {last}" if first else last).capitalize()
 
 
 def answer_selection(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse | None:
@@ -84,17 +94,18 @@ def answer_selection(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpRes
 def link_to_bulks(request: HttpRequest) -> dict[str, str]:
     """Return the links from the list to bulks.
 
-    Shape: ``{"bulk_url", "bulks_url", "bulk_obstacle"}``. ``bulk_url`` is empty without permission and when there is an
-    obstacle; ``bulks_url`` is empty without permission. An empty dict where the site has no bulks.
+    Shape: ``{"bulk_url", "bulk_label", "bulks_url", "bulk_obstacle"}``. ``bulk_url`` is empty without permission and
+    when there is an obstacle; ``bulks_url`` is empty without permission. An empty dict where the site has no bulks.
     """
     site = site_of(request)
     new, listed = find_url(site, "sagas_sagabulk_new"), find_url(site, "sagas_sagabulk_changelist")
     if not (new and listed):
         return {}
-    may_act = bool(list_operations(request))
+    may_act = bool(operations := list_operations(request))
     obstacle = find_obstacle(request) if may_act else ""
     return {
         "bulk_url": f"{new}?{filter_query(request)}" if may_act and not obstacle else "",
+        "bulk_label": f"{describe_operations(operations)} all that match …",
         "bulk_obstacle": obstacle,
         "bulks_url": listed if request.user.has_perm("sagas.view_sagabulk") else "",
     }

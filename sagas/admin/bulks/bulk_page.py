@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import connections
+from django.db.models import Count
 
 from ... import clock
 from ...conf import get_settings
@@ -16,7 +16,7 @@ from ...operators import preview
 from ...operators.bulk import freezing as bulk
 from ...operators.bulk.preconditions import CONFIRM_COUNT_ABOVE
 from ...operators.preconditions import Operation
-from ...operators.presentation import Badge
+from ...operators.presentation import Badge, DisplayState, annotate_display_state, badge_of_state
 from ...operators.presentation.badges import Tone
 from ...operators.preview import LABELS
 from ..saga_list.rows import attach_rows, row_of, select_for_list
@@ -121,8 +121,8 @@ class BulkPage:
     """Number of sagas with a result."""
     counts: tuple[ResultCount, ...] = ()
     """Results that occur, with their counts."""
-    kinds: tuple[tuple[str, str, int], ...] = ()
-    """Definition, current state and number of the sagas of the set."""
+    kinds: tuple[tuple[str, Badge, int], ...] = ()
+    """Definition, current display state and number of the sagas of the set."""
     sample: tuple[SampleRow, ...] = ()
     """The first sagas of the set."""
     items: tuple[ItemRow, ...] = ()
@@ -167,16 +167,13 @@ def build_bulk_page(found: SagaBulk, *, site: str, chosen: str, after: int) -> B
     )
 
 
-def _count_kinds(found: SagaBulk) -> tuple[tuple[str, str, int], ...]:
-    """Count the sagas of a set by definition and state, most first, to expose a filter that is too wide."""
-    with connections[engine_database()].cursor() as cursor:
-        cursor.execute(
-            "SELECT saga.definition, saga.state, count(*) FROM sagas_sagabulkitem AS item"
-            " JOIN sagas_saga AS saga ON saga.id = item.saga_id WHERE item.bulk_id = %s"
-            " GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT %s",
-            [found.pk, MAX_KINDS],
-        )
-        return tuple(cursor.fetchall())
+def _count_kinds(found: SagaBulk) -> tuple[tuple[str, Badge, int], ...]:
+    """Count the sagas of a set by definition and display state, most first, to expose a filter that is too wide."""
+    ids = bulk.select_items(found.pk).order_by().values("saga_id")
+    sagas = annotate_display_state(Saga.objects.using(engine_database()).filter(pk__in=ids).order_by())
+    kinds = sagas.values_list("definition", "display_state").annotate(count=Count("pk"))  # type: ignore[misc]
+    rows = kinds.order_by("-count", "definition", "display_state")[:MAX_KINDS]  # type: ignore[misc]
+    return tuple((definition, badge_of_state(DisplayState(state)), count) for definition, state, count in rows)
 
 
 def _read_sample(found: SagaBulk, operation: Operation, site: str) -> tuple[SampleRow, ...]:

@@ -193,7 +193,7 @@ def _list_states(data: Mapping[str, Any], site: str) -> Iterator[StateRow]:
 
 def _list_work(liveness: Liveness, site: str) -> Iterator[tuple[str, str, str]]:
     workers = find_url(site, "sagas_sagaworker_changelist")
-    yield "Workers seen", f"{len(liveness.workers):,}", workers
+    yield "Workers", f"{len(liveness.workers):,}", workers
     swept = describe_distance(liveness.last_sweep_at, liveness.now) if liveness.last_sweep_at else "never"
     yield "Last sweep", swept, workers
     yield "Due now", _count_up_to(liveness.due), ""

@@ -56,7 +56,7 @@ def build_card(window: Window, label: str, counted: Statistics, age: str) -> Win
             [show_seconds(seconds) if seconds else "none closed" for seconds in p95],
             width=WIDTH,
             height=HEIGHT,
-            summary=f"95th percentile of durations, {label.lower()}",
+            summary=f"p95 duration, {label.lower()}",
         ),
         note=f"Durations of the {looked_at:,} sagas closed last." if looked_at >= MAX_DURATIONS else "",
     )
@@ -114,8 +114,8 @@ def _list_facts(
         ("Completed", show_share(counts["completed"], closed)),
         ("Compensated", show_share(counts["compensated"], closed)),
         ("Abandoned", show_share(counts["abandoned"], closed)),
-        ("Median duration", show_seconds(whole[1]) if whole else "-"),
-        ("95th percentile", show_seconds(whole[2]) if whole else "-"),
+        ("p50 duration", show_seconds(whole[1]) if whole else "-"),
+        ("p95 duration", show_seconds(whole[2]) if whole else "-"),
     ]
 
 

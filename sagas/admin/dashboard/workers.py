@@ -18,13 +18,14 @@ from ...conf import get_settings
 from ...core.definition.context import step_key
 from ...models import SagaBarrier, SagaStep, SagaWorker
 from ...models.fields import database_now
+from ...operators.actor import Actor
 from ...operators.audit import access_log
 from ...operators.presentation.badges import Badge, Tone
 from ...operators.presentation.texts import set_apart
 from ...operators.presentation.times import describe_distance
 from ...operators.queries.saga_filter import refuse_value
+from ...operators.visibility import find_visibility
 from ...participants.routing import barrier_databases
-from ..ui.formatting import PAYLOAD_PERMISSION
 from ..ui.paging import CappedPaginator
 from ..ui.view_only import ViewOnlyAdmin, engine_database, moment_column, number_column, text_column
 
@@ -122,13 +123,13 @@ class SagaBarrierAdmin(ViewOnlyAdmin):
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """Return the fields that the user may see: a stored result is a payload."""
         shown = ("step", "direction", "round", "state", "created", "finished")
-        return (*shown, "result") if request.user.has_perm(PAYLOAD_PERMISSION) else shown
+        return (*shown, "result") if _may_see_results(request) else shown
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Show one row; a stored result is a payload, so the access is logged first."""
-        row = self.get_object(request, unquote(object_id)) if request.user.has_perm(PAYLOAD_PERMISSION) else None
+        row = self.get_object(request, unquote(object_id)) if _may_see_results(request) else None
         if row is not None and row.result is not None:
             saga_id = find_saga_id(row.key)
             actor = request.user.get_username()
@@ -165,3 +166,7 @@ def list_step_keys(text: str) -> list[str]:
         return [text]
     names = SagaStep.objects.using(engine_database()).filter(saga_id=saga_id).values_list("name", flat=True)
     return [step_key(saga_id, name) for name in names]
+
+
+def _may_see_results(request: HttpRequest) -> bool:
+    return find_visibility(Actor.of_user(request.user)).has_payloads

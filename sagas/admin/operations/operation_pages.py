@@ -23,12 +23,13 @@ from ...operators.operations import MAX_REASON_CHARS
 from ...operators.preconditions import Operation
 from ...operators.preview import LABELS, OperationPreview, find_refusals_by_step, preview_operation
 from ...operators.remedies import RemedyResult
+from ...operators.visibility import find_visibility
 from ..saga_page.history_rows import show_history
 from ..saga_page.page import GRAVE, operation_url
 from ..saga_page.reading import read_history_since, read_name
-from ..ui.addresses import find_saga_url
+from ..ui.addresses import find_url
 from ..ui.console_admin import ConsoleAdmin
-from ..ui.formatting import may_see_payloads
+from ..ui.page_selection import LIST_FILTERS
 from .forms import OperationForm
 
 TEMPLATE = "admin/sagas/saga/operation.html"
@@ -59,6 +60,7 @@ class OperationPage:
         self.operation = operation
         self.site = model_admin.admin_site.name
         self.actor = Actor.of_user(request.user)
+        self.filters = request.GET.get(LIST_FILTERS, "")
 
     def ask(self) -> HttpResponse:
         """Show the preview with a form, or why the operation is not possible."""
@@ -94,7 +96,9 @@ class OperationPage:
             return self._refuse(409, str(error), plan=plan, since=self._read_since(form))
         level = messages.INFO if result.is_repeat else messages.SUCCESS
         done = "Nothing was done" if result.is_repeat else "Done"
-        text = f"{done}: {result.message} The saga is {result.state}, revision {result.revision}."
+        text = f"{done}: {result.message} The saga is at revision {result.revision}."
+        if not result.is_repeat and self.operation not in (Operation.PAUSE, Operation.ABANDON):
+            text += " Its state below changes as soon as a worker goes on."
         messages.add_message(self.request, level, text)
         return HttpResponseRedirect(self._saga_url())
 
@@ -158,7 +162,7 @@ class OperationPage:
         snapshot = SagaSnapshot.load(self.saga_id)
         refusals = find_refusals_by_step(snapshot, self.operation)
         steps = [
-            {"name": name, "refusal": refusal, "url": operation_url(self.site, snapshot.saga.pk, self.operation, name)}
+            {"name": name, "refusal": refusal, "url": self._step_url(snapshot, name)}
             for name, refusal in refusals.items()
         ]
         is_possible = not all(refusals.values())
@@ -191,10 +195,10 @@ class OperationPage:
     def _show_since(self, plan: OperationPreview | None, since: list[SagaHistory] | None) -> list[Any]:
         if plan is None or not since:
             return []
-        may_see = may_see_payloads(self.request.user) and access_log.log_access(
-            self.actor.name, access_log.What.HISTORY, saga_id=self.saga_id
+        visibility = access_log.log_visible(
+            find_visibility(self.actor), self.actor.name, access_log.What.HISTORY, saga_id=self.saga_id
         )
-        return list(show_history(since, since[-1].at, site=self.site, may_see=may_see))
+        return list(show_history(since, since[-1].at, site=self.site, visibility=visibility))
 
     def _render(self, context: dict[str, Any], status: int = 200) -> HttpResponse:
         label = LABELS[self.operation]
@@ -209,8 +213,12 @@ class OperationPage:
         }
         return self.model_admin.render(self.request, TEMPLATE, {**shared, **context}, status)
 
+    def _step_url(self, snapshot: SagaSnapshot, step: str) -> str:
+        return operation_url(self.site, snapshot.saga.pk, self.operation, step, filters=self.filters)
+
     def _saga_url(self) -> str:
-        return find_saga_url(self.site, self.saga_id)
+        query = {LIST_FILTERS: self.filters} if self.filters else None
+        return find_url(self.site, "sagas_saga_change", self.saga_id, query=query)
 
 
 def answer(model_admin: ConsoleAdmin, request: HttpRequest, saga_id: UUID, code: str) -> HttpResponse:

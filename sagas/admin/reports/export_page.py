@@ -10,12 +10,13 @@ from django.http.response import HttpResponseBase
 
 from ... import clock
 from ...models import Saga
+from ...operators.actor import Actor
 from ...operators.audit import access_log
 from ...operators.presentation.documents import strip_document, write_documents
 from ...operators.queries.export import write_csv, write_ndjson
+from ...operators.visibility import Visibility, find_visibility
 from ..ui.base_filter import QueryRefused
 from ..ui.console_admin import ConsoleAdmin
-from ..ui.formatting import may_see_payloads
 from ..ui.view_only import engine_database
 
 Writer = Callable[..., Iterator[str]]
@@ -42,7 +43,7 @@ def export_view(model_admin: ConsoleAdmin, request: HttpRequest, *, form: str) -
         sagas: QuerySet[Saga] = model_admin.get_changelist_instance(request).queryset
     except QueryRefused as error:
         return model_admin.refuse_query(request, f"{error} Nothing was exported.")
-    lines = write(sagas, with_payloads=_may_have_payloads(request, access_log.What.EXPORT))
+    lines = write(sagas, _find_visibility(request, access_log.What.EXPORT))
     moment = clock.read_now(engine_database())
     response = StreamingHttpResponse(lines, content_type=content_type)
     return _name(response, f"sagas-{moment:%Y%m%d-%H%M%S}.{form}")
@@ -59,8 +60,8 @@ def answer_bundle(model_admin: ConsoleAdmin, request: HttpRequest, *, saga_id: U
     documents = write_documents([saga_id], pretty=True)
     if not documents:
         raise Http404(f"There is no saga {saga_id}.")
-    may_have = _may_have_payloads(request, access_log.What.BUNDLE, saga_id)
-    text = documents[0] if may_have else strip_document(documents[0], indent=4)
+    visibility = _find_visibility(request, access_log.What.BUNDLE, saga_id)
+    text = strip_document(documents[0], visibility, indent=4)
     return _name(HttpResponse(text + "\n", content_type="application/json"), f"saga-{saga_id}.json")
 
 
@@ -69,12 +70,15 @@ def _check(model_admin: ConsoleAdmin, request: HttpRequest) -> None:
         raise PermissionDenied
 
 
-def _may_have_payloads(request: HttpRequest, what: access_log.What, saga_id: UUID | None = None) -> bool:
-    if not may_see_payloads(request.user) or request.method != "GET":
-        return may_see_payloads(request.user)
+def _find_visibility(request: HttpRequest, what: access_log.What, saga_id: UUID | None = None) -> Visibility:
+    """Return what the download holds, after its access was logged; a HEAD request gets no download."""
+    actor = Actor.of_user(request.user)
+    wanted = find_visibility(actor)
+    if request.method != "GET":
+        return wanted
     # Decoded: a secret in a query is recognised by its shape, which percent-encoding would hide.
     query = ", ".join(f"{name}={value}" for name, values in request.GET.lists() for value in values)
-    return access_log.log_access(request.user.get_username(), what, saga_id=saga_id, detail=query)
+    return access_log.log_visible(wanted, actor.name, what, saga_id=saga_id, detail=query)
 
 
 def _name(response: HttpResponseBase, filename: str) -> HttpResponseBase:

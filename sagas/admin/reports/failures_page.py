@@ -7,16 +7,18 @@ from datetime import UTC, datetime, timedelta
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 
+from ...operators.actor import Actor
 from ...operators.audit import access_log
 from ...operators.presentation.badges import in_words
 from ...operators.presentation.drawing.charts import Chart, draw_trend
 from ...operators.queries.failures import MAX_FAILURES, MAX_GROUPS, MAX_OPEN, FailureGroup, Failures, read_failures
 from ...operators.time_windows import TIME_WINDOWS
-from ..bulks.bulk_choosing import link_to_bulks
+from ...operators.visibility import find_visibility
+from ..bulks.bulk_choosing import describe_operations, link_to_bulks, list_operations
 from ..ui.addresses import find_url
 from ..ui.base_filter import QueryRefused
 from ..ui.console_admin import ConsoleAdmin
-from ..ui.formatting import Moment, may_see_payloads, show_moment
+from ..ui.formatting import Moment, show_moment
 from ..ui.saved_views import list_url
 from ..ui.spans import find_window
 
@@ -71,31 +73,34 @@ def failures_view(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpRespon
     except QueryRefused as error:
         return model_admin.refuse_query(request, str(error))
     found = read_failures(span.length)
-    may_see = may_see_payloads(request.user)
-    if may_see and found.groups:
-        may_see = access_log.log_access(request.user.get_username(), access_log.What.PAGE, detail="failure groups")
+    actor = Actor.of_user(request.user)
+    visibility = find_visibility(actor)
+    if found.groups:
+        visibility = access_log.log_visible(visibility, actor.name, access_log.What.PAGE, detail="failure groups")
+    with_errors = visibility.has_errors
     site = model_admin.admin_site.name
     may_act = bool(link_to_bulks(request).get("bulk_url"))
     context = {
         "title": "Failure groups",
         "span": span,
         "spans": list(TIME_WINDOWS.values()),
-        "groups": list(_list_rows(found, site, may_see, may_act=may_act)),
+        "groups": list(_list_rows(found, site, with_errors=with_errors, may_act=may_act)),
         "found": found,
-        "may_see_payloads": may_see,
+        "may_see_errors": with_errors,
+        "bulk_label": f"{describe_operations(list_operations(request))} those that still fail so …",
         "limits": {"failures": MAX_FAILURES, "groups": MAX_GROUPS, "open": MAX_OPEN},
     }
     return model_admin.render(request, TEMPLATE, context)
 
 
-def _list_rows(found: Failures, site: str, may_see: bool, *, may_act: bool) -> Iterator[GroupRow]:
+def _list_rows(found: Failures, site: str, *, with_errors: bool, may_act: bool) -> Iterator[GroupRow]:
     labels = list_labels(found.since, found.bucket, len(found.groups[0].trend) if found.groups else 0)
     for group in found.groups:
-        yield _build_row(group, found, labels, site, may_see=may_see, may_act=may_act)
+        yield _build_row(group, found, labels, site, with_errors=with_errors, may_act=may_act)
 
 
 def _build_row(
-    group: FailureGroup, found: Failures, labels: list[str], site: str, *, may_see: bool, may_act: bool
+    group: FailureGroup, found: Failures, labels: list[str], site: str, *, with_errors: bool, may_act: bool
 ) -> GroupRow:
     failing = find_url(site, "sagas_sagabulk_new", query={"failing": group.key})
     return GroupRow(
@@ -105,8 +110,8 @@ def _build_row(
         direction=group.direction,
         error_class=group.error_class.rpartition(".")[2],
         error_path=group.error_class,
-        pattern=group.pattern if may_see else "",
-        example=group.message if may_see and group.message != group.pattern else "",
+        pattern=group.pattern if with_errors else "",
+        example=group.message if with_errors and group.message != group.pattern else "",
         outcome=in_words(group.outcome),
         failures=group.failures,
         sagas=group.sagas,

@@ -114,7 +114,7 @@ def save_view(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
         else:
             messages.success(request, f"The view {saved.row} is saved.")
             return HttpResponseRedirect(list_url(model_admin.admin_site.name, **list_query(wanted)))
-    context = {"title": "Save this view", "words": wanted.words, "button": "Save the view"}
+    context = {"title": "Save this view", "words": wanted.describe(), "button": "Save the view"}
     return _ask(model_admin, request, form, context, back=list_url(model_admin.admin_site.name, **list_query(wanted)))
 
 
@@ -137,7 +137,7 @@ def change_view(model_admin: ConsoleAdmin, request: HttpRequest, *, view_id: int
         else:
             messages.success(request, f"The view {saved.row} is changed.")
             return HttpResponseRedirect(views_url)
-    words = saved.problem or (saved.filter.words if saved.filter else "")
+    words = saved.problem or (saved.filter.describe() if saved.filter else "")
     return _ask(
         model_admin, request, form, {"title": "Change the view", "words": words, "button": "Change the view"},
         back=views_url,
@@ -170,7 +170,7 @@ def _describe(saved: SavedView, actor: Actor, site: str, now: Any) -> ViewRow:
     row, may_change = saved.row, saved_views.may_change(saved, actor)
     return ViewRow(
         name=row.name,
-        words=saved.filter.words if saved.filter else "",
+        words=saved.filter.describe() if saved.filter else "",
         problem=saved.problem,
         owner=row.owner,
         is_shared=row.is_shared,

@@ -10,9 +10,9 @@ from django.http import HttpRequest
 from ...core.severity import Severity
 from ...models import Saga
 from ...operators.presentation.badges import Badge, Tone
-from ...operators.presentation.sentences import show_error
 from ...operators.presentation.times import describe_span
 from ...operators.queries.failing_groups import FailingGroup, read_failing_groups
+from ...operators.visibility import show_error
 from ..ui.addresses import find_url
 from ..ui.frame import has_own_frame
 from ..ui.list_order import SEVEREST, OrderFilter

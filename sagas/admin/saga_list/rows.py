@@ -10,8 +10,9 @@ from ... import clock
 from ...models import Saga, SagaKey, SagaStep
 from ...models.fields import database_now
 from ...operators.presentation import Badge, badge_of_saga, current_step
-from ...operators.presentation.sentences import count_attempts, show_error
+from ...operators.presentation.sentences import count_attempts
 from ...operators.presentation.times import describe_span
+from ...operators.visibility import show_error
 from ..ui.formatting import Moment, show_moment
 
 ERROR_CHARS = 120

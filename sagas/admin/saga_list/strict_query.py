@@ -64,7 +64,9 @@ def read_matching(admin_site: AdminSite, request: HttpRequest) -> Matching:
         raise BadRequest("This site has no list of sagas, so none can be selected from it.") from error
     filter = wanted.as_dict()
     require_scope(filter, everything=everything is not None, sagas=sagas)
-    return Matching(sagas=sagas, filter=filter, words=wanted.words or EVERYTHING, is_everything=everything is not None)
+    return Matching(
+        sagas=sagas, filter=filter, words=wanted.describe() or EVERYTHING, is_everything=everything is not None
+    )
 
 
 def read_filter(request: HttpRequest) -> SagaFilter:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from ...models import SagaAttempt
 from ...operators.presentation.badges import in_words
+from ...operators.visibility import Visibility
 from ..ui.excerpt import Folded, fold, fold_error
 from ..ui.formatting import Moment, show_duration, show_moment
 
@@ -33,20 +34,22 @@ class AttemptRow:
     error: Folded
     """Class and message of the exception; the class alone without the permission."""
     traceback: str
-    """Traceback of the error; empty without the permission."""
+    """Traceback of the error; empty without the permission to see payloads."""
 
 
-def show_attempts_made(attempts: Iterable[SagaAttempt], now: datetime, *, may_see: bool) -> Iterator[AttemptRow]:
+def show_attempts_made(
+    attempts: Iterable[SagaAttempt], now: datetime, *, visibility: Visibility
+) -> Iterator[AttemptRow]:
     """Yield the rows; a repeated error of a step is shown once, then by reference."""
     seen: dict[tuple[str, ...], int] = {}
     for attempt in attempts:
         said = (attempt.step.name, attempt.direction, attempt.error_class, attempt.message)
         first = seen.setdefault(said, attempt.number)
-        yield _show_attempt(attempt, now, may_see, f"attempt {first}" if first != attempt.number else "")
+        yield _show_attempt(attempt, now, visibility, f"attempt {first}" if first != attempt.number else "")
 
 
-def _show_attempt(attempt: SagaAttempt, now: datetime, may_see: bool, repeats: str) -> AttemptRow:
-    message = attempt.message if may_see or attempt.is_assumed else ""
+def _show_attempt(attempt: SagaAttempt, now: datetime, visibility: Visibility, repeats: str) -> AttemptRow:
+    message = attempt.message if visibility.has_errors or attempt.is_assumed else ""
     text = ": ".join(filter(None, (attempt.error_class, message)))
     return AttemptRow(
         pk=attempt.pk,
@@ -58,5 +61,5 @@ def _show_attempt(attempt: SagaAttempt, now: datetime, may_see: bool, repeats: s
         duration=show_duration(attempt.started_at, attempt.ended_at, now),
         worker=attempt.worker,
         error=fold_error(text, repeats=repeats) if attempt.error_class else fold(text, repeats=repeats),
-        traceback=attempt.traceback if may_see else "",
+        traceback=attempt.traceback if visibility.has_payloads else "",
     )

@@ -7,7 +7,7 @@ from datetime import datetime
 from ...core.history_events import HistoryEvent
 from ...models import SagaHistory
 from ...operators.presentation.badges import in_words
-from ...operators.presentation.sentences import show_error
+from ...operators.visibility import Visibility, show_error
 from ..ui.addresses import find_url
 from ..ui.excerpt import Folded, fold, fold_error
 from ..ui.formatting import Moment, show_moment
@@ -39,7 +39,9 @@ class HistoryRow:
     """URL of the bulk that performed the operation; empty without one."""
 
 
-def show_history(entries: Iterable[SagaHistory], now: datetime, *, site: str, may_see: bool) -> Iterator[HistoryRow]:
+def show_history(
+    entries: Iterable[SagaHistory], now: datetime, *, site: str, visibility: Visibility
+) -> Iterator[HistoryRow]:
     """Yield the rows; a repeated error of a step is shown once, then by reference.
 
     ``entries``: read by ``reading.select_history``. ``site``: the admin site that the links lead to.
@@ -47,7 +49,7 @@ def show_history(entries: Iterable[SagaHistory], now: datetime, *, site: str, ma
     seen: dict[tuple[str, str], int] = {}
     for entry in entries:
         first = seen.setdefault((entry.step, entry.reason), entry.number) if _is_error(entry) else entry.number
-        yield _show_entry(entry, now, site, may_see, f"no. {first}" if first != entry.number else "")
+        yield _show_entry(entry, now, site, visibility, f"no. {first}" if first != entry.number else "")
 
 
 def is_open_to_all(what: str) -> bool:
@@ -60,8 +62,8 @@ def _is_error(entry: SagaHistory) -> bool:
     return entry.actor is None and bool(entry.step)
 
 
-def _show_entry(entry: SagaHistory, now: datetime, site: str, may_see: bool, repeats: str) -> HistoryRow:
-    reason = show_error(entry.reason, with_errors=may_see) if _is_error(entry) else entry.reason
+def _show_entry(entry: SagaHistory, now: datetime, site: str, visibility: Visibility, repeats: str) -> HistoryRow:
+    reason = show_error(entry.reason, with_errors=visibility.has_errors) if _is_error(entry) else entry.reason
     return HistoryRow(
         number=entry.number,
         at=show_moment(entry.at, now),
@@ -70,7 +72,7 @@ def _show_entry(entry: SagaHistory, now: datetime, site: str, may_see: bool, rep
         move=" → ".join(dict.fromkeys(in_words(state) for state in (entry.from_state, entry.to_state) if state)),
         actor=entry.actor if entry.actor is not None else "engine",
         reason=fold_error(reason, repeats=repeats) if _is_error(entry) else fold(reason),
-        data=_show_data(entry, site, may_see),
+        data=_show_data(entry, site, with_payloads=visibility.has_payloads),
         bulk_url=_find_bulk(entry, site),
     )
 
@@ -80,8 +82,8 @@ def _find_bulk(entry: SagaHistory, site: str) -> str:
     return find_url(site, "sagas_sagabulk_change", bulk_id) if bulk_id else ""
 
 
-def _show_data(entry: SagaHistory, site: str, may_see: bool) -> JsonText | None:
+def _show_data(entry: SagaHistory, site: str, *, with_payloads: bool) -> JsonText | None:
     text = str(entry.data_text)  # type: ignore[attr-defined]
-    if text == "{}" or not (may_see or is_open_to_all(entry.what)):
+    if text == "{}" or not (with_payloads or is_open_to_all(entry.what)):
         return None
     return show_json_text(text, payload_url(site, entry.saga_id, of="data", number=entry.number))

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.utils.safestring import SafeString
 
 from ...core.visible import show_invisible
@@ -16,12 +15,12 @@ from ...operators import preconditions, preview, remedies
 from ...operators.actor import Actor
 from ...operators.preconditions import Operation
 from ...operators.presentation import Account, Badge, badge_of_saga, explain
-from ...operators.presentation.badges import in_words
 from ...operators.presentation.times import describe_span
 from ...operators.recommendation import belongs_beside, recommend_operation
+from ...operators.visibility import Visibility
 from ..ui.addresses import find_url
 from ..ui.formatting import Moment, show_moment
-from ..ui.page_selection import Only, Selection, Tab
+from ..ui.page_selection import LIST_FILTERS, Only, Selection, Tab
 from .attempt_rows import AttemptRow, show_attempts_made
 from .graph_view import draw_saga
 from .history_rows import HistoryRow, show_history
@@ -126,8 +125,8 @@ class SagaPage:
     """Effects that an abandoned saga left behind."""
     input: JsonText | None
     """Its input; None without the permission."""
-    may_see_payloads: bool
-    """Whether inputs, results and error texts are shown."""
+    visibility: Visibility
+    """What is shown besides states."""
     picture: SafeString
     """SVG of the view; empty if it has none."""
     legend: tuple[Badge, ...]
@@ -142,41 +141,44 @@ class SagaPage:
     """The next older page of history; empty on the oldest."""
 
 
-def build_page(reading: SagaReading, user: AbstractBaseUser | AnonymousUser, *, site: str, may_see: bool) -> SagaPage:
-    """Return the page for a user on an admin site; ``may_see``: with payloads."""
+def build_page(reading: SagaReading, actor: Actor, *, site: str, visibility: Visibility) -> SagaPage:
+    """Return the page for a user on an admin site."""
     snapshot, selection, now = reading.snapshot, reading.selection, reading.now
     saga, steps = snapshot.saga, snapshot.steps
-    choices = list(list_choices(snapshot, Actor.of_user(user), site))
+    choices = list(list_choices(snapshot, actor, site, filters=selection.filters))
+    badge = badge_of_saga(saga, steps, now)
     has_steps = selection.tab in (Tab.GRAPH, Tab.STEPS)
     return SagaPage(
         saga=saga,
         selection=selection,
         tabs=tuple(_list_tabs(selection)),
         now=show_moment(now, now),
-        badge=badge_of_saga(saga, steps, now),
-        account=explain(saga, steps, now, with_errors=may_see),
+        badge=badge,
+        account=explain(saga, steps, now, reader=actor, with_errors=visibility.has_errors),
         keys=reading.keys,
-        facts=tuple(_list_facts(saga, now)),
+        facts=tuple(_list_facts(saga, badge, now)),
         is_definition_missing=snapshot.definition is None,
         steps=tuple(
-            list_step_rows(snapshot, selection, reading.results, site=site, may_see=may_see) if has_steps else ()
+            list_step_rows(snapshot, selection, reading.results, site=site, with_errors=visibility.has_errors)
+            if has_steps
+            else ()
         ),
-        attempts=tuple(show_attempts_made(reading.attempts, now, may_see=may_see)),
-        history=tuple(show_history(reading.history, now, site=site, may_see=may_see)),
-        notes=list_notes(reading, Actor.of_user(user), site=site),
+        attempts=tuple(show_attempts_made(reading.attempts, now, visibility=visibility)),
+        history=tuple(show_history(reading.history, now, site=site, visibility=visibility)),
+        notes=list_notes(reading, actor, site=site),
         strip=build_strip(snapshot, selection),
         main=tuple(choice for choice in choices if not choice.refusal and choice.is_main),
         beside=tuple(choice for choice in choices if not choice.refusal and choice.is_beside),
         more=tuple(choice for choice in choices if not (choice.refusal or choice.is_main or choice.is_beside)),
         refused=tuple(choice for choice in choices if choice.refusal),
-        remedies=tuple(list_remedy_links(snapshot, Actor.of_user(user), site)),
+        remedies=tuple(list_remedy_links(snapshot, actor, site)),
         effects_left=tuple(saga.effects_left or ()),
         input=show_json_text(reading.input, payload_url(site, saga.pk, of="input")) if reading.input else None,
-        may_see_payloads=may_see,
+        visibility=visibility,
         picture=_draw(snapshot, selection),
         legend=tuple(list_legend(snapshot)) if selection.tab is Tab.TIMELINE else (),
         filters=tuple(_list_filters(selection)),
-        all_steps_url=Selection(tab=selection.tab, only=selection.only).url() if selection.step else "",
+        all_steps_url=selection.url(step="", attempts_before=None, history_before=None) if selection.step else "",
         older_attempts_url=selection.url(attempts_before=reading.attempts[0].pk) if reading.has_older_attempts else "",
         older_history_url=selection.url(history_before=reading.history[0].number) if reading.has_older_history else "",
     )
@@ -197,15 +199,16 @@ def _list_tabs(selection: Selection) -> Iterator[TabLink]:
 
 def _list_filters(selection: Selection) -> Iterator[TabLink]:
     for only in Only:
-        narrowed = Selection(tab=Tab.HISTORY, step=selection.step, only=only)
+        narrowed = Selection(tab=Tab.HISTORY, step=selection.step, only=only, filters=selection.filters)
         label = FILTER_LABELS[only]
         yield TabLink(label=label, url=narrowed.url(), is_current=only is selection.only)
 
 
-def operation_url(site: str, saga_id: UUID, operation: Operation, step: str | None = None) -> str:
-    """Return the URL of the page of an operation."""
+def operation_url(site: str, saga_id: UUID, operation: Operation, step: str | None = None, *, filters: str = "") -> str:
+    """Return the URL of the page of an operation; ``filters``: the query of the list to return to."""
     code = operation.value.replace("_", "-")
-    return find_url(site, "sagas_saga_operate", saga_id, code, query={"step": step} if step else None)
+    query = {name: value for name, value in (("step", step), (LIST_FILTERS, filters)) if value}
+    return find_url(site, "sagas_saga_operate", saga_id, code, query=query)
 
 
 def list_remedy_links(snapshot: SagaSnapshot, actor: Actor, site: str) -> Iterator[RemedyLink]:
@@ -215,54 +218,44 @@ def list_remedy_links(snapshot: SagaSnapshot, actor: Actor, site: str) -> Iterat
         yield RemedyLink(label=offered.label, url=url, is_repair=offered.remedy.is_repair)
 
 
-def list_choices(snapshot: SagaSnapshot, actor: Actor, site: str) -> Iterator[Choice]:
+def list_choices(snapshot: SagaSnapshot, actor: Actor, site: str, *, filters: str = "") -> Iterator[Choice]:
     """Yield every operation, or why it is not possible; step operations once for each step that allows them."""
+    recommended = recommend_operation(snapshot.saga, snapshot.steps)
+    rows = {row.name: row for row in snapshot.steps}
+    for operation, step, refusal in _list_possible(snapshot, actor):
+        label, is_main = preview.LABELS[operation], step is None and operation is recommended
+        yield Choice(
+            label=f"{label}: {step}" if step else label,
+            url=operation_url(site, snapshot.saga.pk, operation, step, filters=filters),
+            refusal=refusal,
+            is_grave=operation in GRAVE,
+            is_main=is_main,
+            is_beside=not is_main and belongs_beside(operation, rows[step] if step else None),
+        )
+
+
+def _list_possible(snapshot: SagaSnapshot, actor: Actor) -> Iterator[tuple[Operation, str | None, str]]:
+    """Yield each operation with its step and why it is not possible."""
     for operation in Operation:
         if not actor.may(preconditions.PERMISSIONS[operation]):
-            yield _choose(
-                site, snapshot, operation, f"needs the permission sagas.{preconditions.PERMISSIONS[operation]}"
-            )
+            yield operation, None, f"needs the permission sagas.{preconditions.PERMISSIONS[operation]}"
         elif operation in preconditions.STEP_REQUIRED:
-            yield from _choose_steps(site, snapshot, operation)
+            refusals = preview.find_refusals_by_step(snapshot, operation)
+            allowed = [name for name, refusal in refusals.items() if not refusal]
+            yield from ((operation, name, "") for name in allowed)
+            if not allowed:
+                yield operation, None, "no step allows it now"
         else:
-            yield _choose(site, snapshot, operation, preview.find_obstacle(snapshot, operation))
-            yield from _choose_one_retry(site, snapshot, operation)
+            yield operation, None, preview.find_obstacle(snapshot, operation)
+            # Each single step, if several could be retried.
+            names = preview.list_steps_to_retry(snapshot) if operation is Operation.RETRY else []
+            yield from ((operation, name, "") for name in names if len(names) > 1)
 
 
-def _choose_one_retry(site: str, snapshot: SagaSnapshot, operation: Operation) -> Iterator[Choice]:
-    """Yield a retry of each single step if several could be retried."""
-    names = preview.list_steps_to_retry(snapshot) if operation is Operation.RETRY else []
-    if len(names) > 1:
-        yield from (_choose(site, snapshot, operation, "", name) for name in names)
-
-
-def _choose_steps(site: str, snapshot: SagaSnapshot, operation: Operation) -> Iterator[Choice]:
-    refusals = preview.find_refusals_by_step(snapshot, operation)
-    allowed = [name for name, refusal in refusals.items() if not refusal]
-    if not allowed:
-        yield _choose(site, snapshot, operation, "no step allows it now")
-    for name in allowed:
-        yield _choose(site, snapshot, operation, "", name)
-
-
-def _choose(site: str, snapshot: SagaSnapshot, operation: Operation, refusal: str, step: str | None = None) -> Choice:
-    label = preview.LABELS[operation]
-    is_main = step is None and operation is recommend_operation(snapshot.saga, snapshot.steps)
-    row = next((one for one in snapshot.steps if one.name == step), None)
-    return Choice(
-        label=f"{label}: {step}" if step else label,
-        url=operation_url(site, snapshot.saga.pk, operation, step),
-        refusal=refusal,
-        is_grave=operation in GRAVE,
-        is_main=is_main,
-        is_beside=not is_main and belongs_beside(operation, row),
-    )
-
-
-def _list_facts(saga: Saga, now: datetime) -> Iterator[tuple[str, Any]]:
+def _list_facts(saga: Saga, badge: Badge, now: datetime) -> Iterator[tuple[str, Any]]:
     yield "Saga id", str(saga.pk)
     yield "Definition", f"{saga.definition}, version {saga.version}"
-    yield "State", in_words(saga.state)
+    yield "State", badge.text
     yield "Revision", str(saga.revision)
     yield "Started", show_moment(saga.created_at, now)
     if saga.started_by:

@@ -1,15 +1,16 @@
-"""Context of the page of one saga; logs the access to its payloads."""
+"""Context of the page of one saga; logs the access to its payloads and error texts."""
 
 from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest
 
+from ...operators.actor import Actor
 from ...operators.audit import access_log
+from ...operators.visibility import Visibility, find_visibility
 from ..links import resolve_links
 from ..ui.addresses import find_url
 from ..ui.console_admin import ConsoleAdmin
-from ..ui.formatting import may_see_payloads
 from ..ui.page_selection import parse_selection
 from .page import build_page, name_saga
 from .reading import SagaReading, read_saga
@@ -18,25 +19,23 @@ from .reading import SagaReading, read_saga
 def read_page(console: ConsoleAdmin, request: HttpRequest, saga_id: UUID) -> dict[str, Any] | None:
     """Return the context of the page of a saga, or None when there is no such saga.
 
-    If the access cannot be logged, no payload is shown.
+    If the access cannot be logged, neither payloads nor error texts are shown.
     """
-    wanted, may_see = parse_selection(request.GET), may_see_payloads(request.user)
-    reading = read_saga(saga_id, wanted, with_payloads=may_see)
-    if (
-        reading
-        and may_see
-        and not access_log.log_access(request.user.get_username(), access_log.What.PAGE, saga_id=saga_id)
-    ):
-        may_see, reading = False, read_saga(saga_id, wanted, with_payloads=False)
-    return _describe_page(console, request, reading, may_see=may_see) if reading else None
+    selection, actor = parse_selection(request.GET), Actor.of_user(request.user)
+    wanted = find_visibility(actor)
+    reading = read_saga(saga_id, selection, with_payloads=wanted.has_payloads)
+    if reading is None:
+        return None
+    visibility = access_log.log_visible(wanted, actor.name, access_log.What.PAGE, saga_id=saga_id)
+    if visibility is not wanted:
+        reading = read_saga(saga_id, selection, with_payloads=False)
+    return _describe_page(console, actor, reading, visibility) if reading else None
 
 
-def _describe_page(
-    console: ConsoleAdmin, request: HttpRequest, reading: SagaReading, *, may_see: bool
-) -> dict[str, Any]:
+def _describe_page(console: ConsoleAdmin, actor: Actor, reading: SagaReading, visibility: Visibility) -> dict[str, Any]:
     saga, site = reading.snapshot.saga, console.admin_site.name
     return {
-        "page": build_page(reading, request.user, site=site, may_see=may_see),
+        "page": build_page(reading, actor, site=site, visibility=visibility),
         "links": resolve_links(console.get_links(saga, reading.keys), site),
         "title": name_saga(saga, reading.keys.values()),
         "bundle_url": find_url(site, "sagas_saga_bundle", saga.pk),

@@ -10,9 +10,10 @@ from django.http import Http404, HttpRequest, HttpResponse
 
 from ...core.history_events import HistoryEvent
 from ...models import Saga, SagaHistory, SagaStep
+from ...operators.actor import Actor
 from ...operators.audit import access_log
+from ...operators.visibility import find_visibility
 from ..ui.addresses import find_url
-from ..ui.formatting import may_see_payloads
 from ..ui.page_selection import parse_number
 from ..ui.view_only import engine_database
 
@@ -34,7 +35,7 @@ def answer(request: HttpRequest, saga_id: UUID) -> HttpResponse:
     name = {"result": f"result-{step}", "data": f"data-{number}"}.get(of, of)
     rows: QuerySet[Any] = _select(of, saga_id, step, number)
     # Every viewer sees the data of operators' entries, so every viewer may download it.
-    may_see = may_see_payloads(request.user)
+    may_see = find_visibility(Actor.of_user(request.user)).has_payloads
     if not may_see:
         if of != "data":
             raise PermissionDenied

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from ...engine.store.snapshot import SagaSnapshot
 from ...models import Saga, SagaAttempt, SagaStep
 from ...operators.presentation import Badge, badge_of_step
-from ...operators.presentation.sentences import count_attempts, show_error
+from ...operators.presentation.sentences import count_attempts
+from ...operators.visibility import show_error
 from ..ui.excerpt import Folded, fold_error
 from ..ui.formatting import Moment, show_duration, show_moment
 from ..ui.page_selection import Selection, Tab
@@ -51,7 +52,7 @@ class StepRow:
 
 
 def list_step_rows(
-    snapshot: SagaSnapshot, selection: Selection, results: Mapping[str, str] | None, *, site: str, may_see: bool
+    snapshot: SagaSnapshot, selection: Selection, results: Mapping[str, str] | None, *, site: str, with_errors: bool
 ) -> list[StepRow]:
     """Return a row for every step. ``results``: JSON texts by step name; None: results are not shown."""
     effects, latest = snapshot.effects(), _find_latest(snapshot)
@@ -68,7 +69,7 @@ def list_step_rows(
             due=show_moment(step.due_at, snapshot.now) if step.due_at else None,
             duration=show_duration(step.started_at, step.finished_at, snapshot.now),
             worker=latest[step.pk].worker if step.pk in latest else "",
-            error=fold_error(show_error(step.last_error, with_errors=may_see)),
+            error=fold_error(show_error(step.last_error, with_errors=with_errors)),
             result=_show_result(step, results, site),
             is_chosen=step.name == selection.step,
             url=selection.url_of_tab(Tab.STEPS, step.name),

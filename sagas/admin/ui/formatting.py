@@ -1,13 +1,10 @@
-"""Formatting of moments and durations, and the permission to see payloads."""
+"""Formatting of moments and durations."""
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from ...moments import in_utc
 from ...operators.presentation.times import describe_distance, describe_moment, describe_span
-
-PAYLOAD_PERMISSION = "sagas.view_payload"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +29,3 @@ def show_duration(started_at: datetime | None, ended_at: datetime | None, now: d
     if started_at is None:
         return ""
     return describe_span(ended_at - started_at) if ended_at else f"{describe_span(now - started_at)} so far"
-
-
-def may_see_payloads(user: Any) -> bool:
-    """Return whether a user may see inputs, results and error texts."""
-    return bool(user.has_perm(PAYLOAD_PERMISSION))

@@ -22,9 +22,11 @@ VIEW = (
     "view_sagabulk",
     "view_sagabulkitem",
 )
-OPERATE = ("retry_saga", "remedy_saga", "pause_saga", "cancel_saga", "note_saga")
+OPERATE = (
+    "view_error", "retry_saga", "remedy_saga", "pause_saga", "cancel_saga", "note_saga", "bulk_saga",
+)  # fmt: skip
 SUPERVISE = (
-    "view_payload", "view_sagaaccess", "compensate_saga", "override_saga", "abandon_saga", "bulk_saga", "share_view",
+    "view_payload", "view_sagaaccess", "compensate_saga", "override_saga", "abandon_saga", "share_view",
 )  # fmt: skip
 
 GROUPS: Mapping[str, tuple[str, ...]] = {

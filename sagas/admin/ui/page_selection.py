@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from django.utils.http import urlencode
 
+LIST_FILTERS = "_changelist_filters"  # the admin's parameter with the query of the list that a page was opened from
 MAX_NUMBER_CHARS = 18  # always fits a bigint
 MAX_NAME_CHARS = 60  # of a step
 
@@ -47,6 +48,8 @@ class Selection:
     """Show attempts older than this id; None: the newest."""
     history_before: int | None = None
     """Show history before this number; None: the newest."""
+    filters: str = ""
+    """Query of the list that the page was opened from."""
 
     def url(self, **changes: Any) -> str:
         """Return the query string of this selection with changes; empty values are left out."""
@@ -57,12 +60,13 @@ class Selection:
             "only": wanted.only.value,
             "attempts_before": wanted.attempts_before,
             "history_before": wanted.history_before,
+            LIST_FILTERS: wanted.filters,
         }
         return f"?{urlencode({name: value for name, value in values.items() if value})}"
 
     def url_of_tab(self, tab: Tab, step: str | None = None) -> str:
         """Return the query string of a view from its beginning, with the given or else the current step selected."""
-        return Selection(tab=tab, step=self.step if step is None else step).url()
+        return Selection(tab=tab, step=self.step if step is None else step, filters=self.filters).url()
 
 
 def parse_selection(params: Mapping[str, Any]) -> Selection:
@@ -73,6 +77,7 @@ def parse_selection(params: Mapping[str, Any]) -> Selection:
         only=_parse(Only, params.get("only"), Only.ALL),
         attempts_before=parse_number(params.get("attempts_before")),
         history_before=parse_number(params.get("history_before")),
+        filters=str(params.get(LIST_FILTERS) or ""),
     )
 
 

@@ -8,6 +8,7 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.forms import Script
+from django.forms.widgets import MediaAsset
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
@@ -16,9 +17,16 @@ from ...operators.presentation.texts import set_apart
 from ...operators.presentation.times import describe_moment
 from .addresses import find_url
 from .base_filter import QueryRefused
+from .page_selection import LIST_FILTERS
 from .paging import PagedList
 
 REFUSED = "admin/sagas/refused.html"
+
+
+class Icon(MediaAsset):
+    """Icon of a page in the browser's tab."""
+
+    element_template = '<link href="{path}"{attributes}>'
 
 
 class ViewOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic when it runs
@@ -28,7 +36,7 @@ class ViewOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic 
     change_list_template = "admin/sagas/plain_list.html"
 
     class Media:
-        css = {"all": ("sagas/console.css",)}
+        css = {"all": (Icon("sagas/favicon.svg", rel="icon", type="image/svg+xml"), "sagas/console.css")}
         js = (Script("sagas/console.js", defer=True),)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
@@ -79,6 +87,8 @@ class ViewOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic 
         """Return a page of the console with the site's context."""
         request.current_app = self.admin_site.name
         list_url = find_url(self.admin_site.name, f"{self.opts.app_label}_{self.opts.model_name}_changelist")
+        if filters := request.GET.get(LIST_FILTERS):
+            list_url = f"{list_url}?{filters}"
         shared = {"opts": self.opts, "media": self.media, "list_url": list_url, "list_title": self.list_title}
         whole = {**self.admin_site.each_context(request), **shared, **context}
         return TemplateResponse(request, template, whole, status=status)

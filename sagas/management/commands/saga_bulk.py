@@ -94,7 +94,7 @@ class Command(SagaCommand):
             count, words = len(set(_find_ids(options))), freezing.SELECTED
         else:
             wanted = _read_filter(options)
-            count, words = freezing.count_matching(wanted.select()), wanted.words or EVERYTHING
+            count, words = freezing.count_matching(wanted.select()), wanted.describe() or EVERYTHING
         if options["json"]:
             self.print_json({"operation": operation.value, "count": count, "words": words})
         else:
@@ -112,7 +112,7 @@ def _freeze(operation: Operation, actor: Actor, options: Mapping[str, Any]) -> S
         wanted.select(),
         actor=actor,
         filter=wanted.as_dict(),
-        words=wanted.words or EVERYTHING,
+        words=wanted.describe() or EVERYTHING,
         everything=options["everything"],
     )
 

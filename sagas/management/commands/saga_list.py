@@ -7,6 +7,7 @@ from django.core.management.base import CommandParser
 
 from ...core.text_tables import Column
 from ...operators.audit import access_log
+from ...operators.presentation.badges import in_words
 from ...operators.queries.listing import DEFAULT_LIMIT, MAX_LIMIT, ListedSaga, list_sagas
 from .. import arguments
 from ..base import SagaCommand
@@ -67,10 +68,10 @@ def _describe(saga: ListedSaga, shared: Mapping[tuple[str, str], int]) -> tuple[
     ``shared``: number of listed sagas by key. The rarest keys come first, because a cell is cut at its end.
     """
     keys = sorted(saga.keys.items(), key=lambda pair: shared[pair])
-    step = f"{saga.step} {saga.step_state}, attempt {saga.attempts}" if saga.step else "-"
+    step = f"{saga.step} {in_words(saga.step_display_state)}, attempt {saga.attempts}" if saga.step else "-"
     return (
         str(saga.id),
-        saga.display_state.replace("_", " "),
+        in_words(saga.display_state),
         " ".join(f"{name}={value}" for name, value in keys) or "-",
         step,
         saga.last_error or "-",

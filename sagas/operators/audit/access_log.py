@@ -1,7 +1,7 @@
 """Access log: who sees inputs, results and error texts, written before they are shown.
 
-Each access is a line in the log and a row that cannot be changed. If the access cannot be logged, no payload is shown:
-the caller logs first and shows payloads only if that succeeded.
+Each access is a line in the log and a row that cannot be changed. If the access cannot be logged, neither payloads nor
+error texts are shown: the caller logs first and shows them only if that succeeded.
 """
 
 import logging
@@ -17,6 +17,7 @@ from django.db.models.functions import Now
 from ...conf import get_settings
 from ...models import SagaAccess
 from ...transactions import own_transaction
+from ..visibility import Visibility
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class What(StrEnum):
     API = "api"  #: a response of the operators' API
 
 
+ERRORS_ONLY = "error texts only"  # detail of an access without inputs and results
 TAKEN_ALONG = frozenset({What.VALUE, What.BUNDLE, What.EXPORT})
 
 
@@ -80,6 +82,20 @@ def log_access(
         return False
     logger.log(level, "Payloads seen.", extra=facts)
     return True
+
+
+def log_visible(
+    visibility: Visibility, actor: object, what: What, *, saga_id: UUID | None = None, detail: str = ""
+) -> Visibility:
+    """Log that an actor is about to see what a visibility allows; nothing for states alone.
+
+    Returns: what may be shown: the same, or states alone when the access could not be logged.
+    Tx: as ``log_access``.
+    """
+    if not visibility.has_errors:
+        return visibility
+    shown = detail if visibility.has_payloads else ", ".join(filter(None, (ERRORS_ONLY, detail)))
+    return visibility if log_access(actor, what, saga_id=saga_id, detail=shown) else Visibility.STATES
 
 
 def count_expired_accesses() -> int:

@@ -12,6 +12,7 @@ from django.db import connections
 
 from ...conf import get_settings
 from ...models.history import OPERATOR_ACTED
+from ..visibility import Visibility, show_error
 
 # json and not jsonb: the rows become text at once, which is three times as fast.
 SELECT_DOCUMENTS = """
@@ -48,14 +49,17 @@ def write_documents(saga_ids: Iterable[UUID], *, pretty: bool = False) -> list[s
         return [row[0] for row in cursor.fetchall()]
 
 
-def strip_document(text: str, *, indent: int | None = None) -> str:
-    """Return a document as text without payloads, for readers who may not see them."""
+def strip_document(text: str, visibility: Visibility, *, indent: int | None = None) -> str:
+    """Return a document as text without what a reader may not see."""
+    if visibility.has_payloads:
+        return text
     separators = (",", ":") if indent is None else None
-    return json.dumps(_strip_payloads(json.loads(text)), ensure_ascii=False, separators=separators, indent=indent)
+    stripped = _strip_payloads(json.loads(text), with_errors=visibility.has_errors)
+    return json.dumps(stripped, ensure_ascii=False, separators=separators, indent=indent)
 
 
-def _strip_payloads(document: dict[str, Any]) -> dict[str, Any]:
-    """Return a document without input, results, error texts and tracebacks; error classes stay.
+def _strip_payloads(document: dict[str, Any], *, with_errors: bool) -> dict[str, Any]:
+    """Return a document without input, results and tracebacks; error classes stay, and their texts if wanted.
 
     What operators wrote and did stays, too: every operator may know who did what, and why.
     """
@@ -65,28 +69,29 @@ def _strip_payloads(document: dict[str, Any]) -> dict[str, Any]:
     ]
     shown = {
         **{name: value for name, value in document.items() if name != "input"},
-        "cause": _strip(document.get("cause") or {}, "message") or None,
+        "cause": _strip(document.get("cause") or {}, *([] if with_errors else ["message"])) or None,
         "effects_left": left if document.get("effects_left") is not None else None,
-        "steps": [_strip_step(step) for step in _list(document, "steps")],
-        "history": [_strip_entry(entry) for entry in _list(document, "history")],
+        "steps": [_strip_step(step, with_errors=with_errors) for step in _list(document, "steps")],
+        "history": [_strip_entry(entry, with_errors=with_errors) for entry in _list(document, "history")],
     }
-    return {**shown, "has_payloads": False}
+    return {**shown, "has_payloads": False, "has_errors": with_errors}
 
 
-def _strip_step(step: dict[str, Any]) -> dict[str, Any]:
+def _strip_step(step: dict[str, Any], *, with_errors: bool) -> dict[str, Any]:
     attempts = [
-        _strip(attempt, "traceback", *([] if attempt.get("is_assumed") else ["message"]))
+        _strip(attempt, "traceback", *([] if with_errors or attempt.get("is_assumed") else ["message"]))
         for attempt in _list(step, "attempts")
     ]
-    return {**_strip(step, "result"), "last_error": _class_of(step.get("last_error")), "attempts": attempts}
+    last_error = show_error(step.get("last_error") or "", with_errors=with_errors)
+    return {**_strip(step, "result"), "last_error": last_error, "attempts": attempts}
 
 
-def _strip_entry(entry: dict[str, Any]) -> dict[str, Any]:
+def _strip_entry(entry: dict[str, Any], *, with_errors: bool) -> dict[str, Any]:
     if entry.get("what") == OPERATOR_ACTED:
         return entry
     is_error = entry.get("actor") is None and bool(entry.get("step"))
-    reason = _class_of(entry.get("reason")) if is_error else entry.get("reason")
-    return {**_strip(entry, "data"), "reason": reason}
+    reason = entry.get("reason") or ""
+    return {**_strip(entry, "data"), "reason": show_error(reason, with_errors=with_errors) if is_error else reason}
 
 
 def _strip(row: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -95,7 +100,3 @@ def _strip(row: dict[str, Any], *names: str) -> dict[str, Any]:
 
 def _list(row: dict[str, Any], name: str) -> list[dict[str, Any]]:
     return row.get(name) or []
-
-
-def _class_of(error: str | None) -> str:
-    return (error or "").partition(":")[0]

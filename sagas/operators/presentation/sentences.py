@@ -2,17 +2,18 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from ...conf import get_settings
 from ...core.definition import registry
 from ...core.states import Attention, Direction, Hold, SagaState, StepState
 from ...models import Saga, SagaStep
+from ..actor import Actor
+from ..visibility import show_error
+from .advice import list_advice
 from .badges import in_words
-from .states import DisplayState, current_step, is_overdue, judge_saga, reasons_of
+from .states import DisplayState, current_step, is_overdue, judge_saga
 from .times import describe_distance, describe_moment, describe_span
-
-SLOW_AFTER = timedelta(seconds=30)  # several sweeps and wake-up intervals: a healthy worker claims due work earlier
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,25 +41,22 @@ class _Facts:
     with_errors: bool
 
 
-def explain(saga: Saga, steps: Sequence[SagaStep], now: datetime, *, with_errors: bool) -> Account:
-    """Return the account of a saga. ``with_errors``: whether the reader may see error texts."""
+def explain(saga: Saga, steps: Sequence[SagaStep], now: datetime, *, reader: Actor, with_errors: bool) -> Account:
+    """Return the account of a saga for a reader. ``with_errors``: whether error texts are shown."""
     state = judge_saga(saga, steps, now)
     facts = _Facts(saga=saga, steps=steps, now=now, at=current_step(saga, steps), with_errors=with_errors)
     return Account(
         state=state,
         headline=HEADLINES[state](facts),
         why=tuple(_list_reasons(facts, state)),
-        advice=tuple(_list_advice(facts, state)),
+        advice=tuple(list_advice(saga, steps, state, now, reader)),
     )
-
-
-def show_error(text: str, *, with_errors: bool) -> str:
-    """Return an error for a reader: the whole text, or its class alone."""
-    return text if with_errors else text.partition(":")[0]
 
 
 def count_attempts(step: SagaStep, saga: Saga) -> str:
     """Return ``n of max`` of the present budget, in the direction that the step is going or went last.
+
+    A step that must not give up is tried past its budget.
 
     The number of all attempts follows if it differs: an operator renewed the budget, or polls did not count.
     """
@@ -67,6 +65,8 @@ def count_attempts(step: SagaStep, saga: Saga) -> str:
     limit = _limit_of(step, saga, Direction.COMPENSATION if is_back else Direction.ACTION)
     if limit is None:
         return str(made)
+    if step.budget_used > limit:
+        return f"{made}, past its budget of {limit}"
     return f"{step.budget_used} of {limit}" + (f", {made} in all" if made != step.budget_used else "")
 
 
@@ -242,51 +242,3 @@ def _describe_cause(facts: _Facts) -> str:
     error = f"{cause.get('error_class', '')}: {cause.get('message', '')}"
     verb = "refused" if kind == "refused" else "used all its attempts"
     return f"It turned back because {step} {verb}: {show_error(error, with_errors=facts.with_errors)}"
-
-
-def _list_advice(facts: _Facts, state: DisplayState) -> Iterator[str]:
-    if not SagaState(facts.saga.state).is_open:
-        if state is DisplayState.ABANDONED and facts.saga.effects_left:
-            yield "Clean up by hand what was left behind; participants know each effect by its step key."
-        return
-    holds = [reason for reason in reasons_of(facts.saga, facts.steps) if reason in HOLD_ADVICE]
-    yield from (HOLD_ADVICE[hold] for hold in holds)
-    if state in STATE_ADVICE:
-        yield STATE_ADVICE[state]
-    due_at = facts.saga.due_at
-    if not holds and due_at is not None and facts.now - due_at > SLOW_AFTER:
-        waited = describe_span(facts.now - due_at)
-        yield f"It has been due, unclaimed, for {waited}: check that a worker serves queue {facts.saga.queue}."
-
-
-HOLD_ADVICE: Mapping[str, str] = {
-    Hold.PAUSED.value: "Resume it when the reason for the pause is gone.",
-    Hold.OUTCOME_UNKNOWN.value: (
-        "Check what the participant did under the step key. If it can be asked again, retry; if you know, mark the step"
-        " as succeeded or refused, with the evidence."
-    ),
-    Hold.COMPENSATION_REFUSED.value: (
-        "The participant will not undo it. Settle it there by hand and mark the step as compensated, or remove the"
-        " obstacle and retry."
-    ),
-    Hold.CONTRACT_VIOLATION.value: (
-        "A participant broke its contract: it refused what it must not refuse, or had closed the step key. Settle it"
-        " there, then skip the step if its work was done by other means, mark the true outcome, or retry."
-    ),
-    Hold.DEFINITION_MISSING.value: (
-        "Deploy the code that has this version of the definition; the saga then continues by itself. Abandon it only if"
-        " that will never happen."
-    ),
-    Hold.MISCONFIGURED.value: "Fix the configuration that the error names, then retry.",
-}
-STATE_ADVICE: Mapping[DisplayState, str] = {
-    DisplayState.COMPENSATION_FAILING: (
-        "Fix what the error says keeps the participant from undoing it, then retry. If it is already undone,"
-        " mark the step as compensated, with the evidence."
-    ),
-    DisplayState.RETRIES_EXHAUSTED: "Fix the cause that the error names, then retry.",
-    DisplayState.OVERDUE: "Check its current step; retry if what it waits for has been fixed.",
-    DisplayState.OUTCOME_UNKNOWN: "Nothing to do: it is asked again by itself until the answer is known.",
-    DisplayState.WAITING_FOR_RETRY: "Nothing to do: it is tried again by itself. Retry if the cause is fixed.",
-    DisplayState.WAITING_FOR_ANSWER: "Nothing to do: it is asked again by itself.",
-}

@@ -1,5 +1,6 @@
 """Times and time spans as text for operators."""
 
+import math
 from datetime import datetime, timedelta
 
 from ...moments import in_utc
@@ -24,9 +25,12 @@ def describe_span(span: timedelta) -> str:
 
 
 def describe_distance(moment: datetime, now: datetime) -> str:
-    """Return how far away a time is: ``in 5 min`` or ``5 min ago``."""
-    span = in_utc(moment) - in_utc(now)
-    return f"in {describe_span(span)}" if span > timedelta() else f"{describe_span(span)} ago"
+    """Return how far away a time is, in whole seconds at least: ``in 5 min``, ``5 min ago`` or ``now``."""
+    seconds = math.ceil((in_utc(moment) - in_utc(now)).total_seconds())
+    if not seconds:
+        return "now"
+    span = f"{abs(seconds)} s" if abs(seconds) < 10 else describe_span(timedelta(seconds=seconds))
+    return f"in {span}" if seconds > 0 else f"{span} ago"
 
 
 def describe_moment(moment: datetime) -> str:

@@ -1,18 +1,19 @@
 """Transcript of a saga, for the command line, the console and mails."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
 from django.db.models import Model, QuerySet
 
+from ... import clock
 from ...conf import get_settings
-from ...core.states import StepState
 from ...core.visible import escape, take_first_line
 from ...exceptions import SagaNotFound
 from ...models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
 from ...models.history import NOTE_ADDED
+from .badges import badge_of_saga, badge_of_step
 
 Row = TypeVar("Row", bound=Model)
 MAX_TEXT_CHARS = 500  # of an error or a reason, when ``newest`` is given
@@ -39,11 +40,11 @@ def render(saga_id: UUID, *, newest: int | None = None) -> str:
     keys = ", ".join(f"{key.name} {key.value}" for key in found)
     lines = [f"Saga {saga.pk}", f"  {saga.definition} version {saga.version}" + (f", {keys}" if keys else "")]
     lines += [
-        f"  {describe_state(saga, steps)}",
+        f"  {describe_state(saga, steps, clock.read_now(using))}",
         *_describe_cause(saga, most),
         "",
         "Steps",
-        *_describe_steps(steps, attempts, most),
+        *_describe_steps(saga, steps, attempts, most),
         *([f"  (only the newest {newest} attempts are shown)"] if len(attempts) == newest else []),
         *_describe_notes(notes, newest),
         "",
@@ -55,21 +56,19 @@ def render(saga_id: UUID, *, newest: int | None = None) -> str:
     return "\n".join(escape(line) for line in lines) + "\n"
 
 
-def describe_state(saga: Saga, steps: Iterable[SagaStep]) -> str:
+def describe_state(saga: Saga, steps: Sequence[SagaStep], now: datetime) -> str:
     """Return in one sentence where a saga stands."""
-    began = f"started {_moment(saga.created_at)}"
+    state, began = badge_of_saga(saga, steps, now).text, f"started {_moment(saga.created_at)}"
     if saga.closed_at is not None:
         seconds = (saga.closed_at - saga.created_at).total_seconds()
-        return f"{saga.state}, {began}, closed {_moment(saga.closed_at)} after {seconds:.1f} s"
-    reasons = [f"held: {saga.hold}"] if saga.hold else []
+        return f"{state}, {began}, closed {_moment(saga.closed_at)} after {seconds:.1f} s"
+    facts = [f"held at {step.name}" for step in steps if step.hold]
     if saga.abort_request:
-        reasons.append(
+        facts.append(
             f"asked to turn back: {saga.abort_request}" + (f" by {saga.abort_actor}" if saga.abort_actor else "")
         )
-    reasons += [f"held at {step.name}: {step.hold}" for step in steps if step.hold]
-    reasons += [f"needs attention: {reason}" for reason in saga.attention]
-    reasons += [f"next due {_moment(saga.due_at)}"] if saga.due_at else []
-    return ", ".join([saga.state, began, *reasons])
+    facts += [f"next due {_moment(saga.due_at)}"] if saga.due_at else []
+    return ", ".join([state, began, *facts])
 
 
 def _take_newest(rows: QuerySet[Row], order: str, newest: int | None) -> list[Row]:
@@ -86,13 +85,10 @@ def _describe_cause(saga: Saga, most: int | None) -> list[str]:
     return [f"  because: {saga.cause.get('kind', '')}{where}{': ' + text if text else ''}"]
 
 
-def _describe_steps(steps: list[SagaStep], attempts: list[SagaAttempt], most: int | None) -> list[str]:
+def _describe_steps(saga: Saga, steps: list[SagaStep], attempts: list[SagaAttempt], most: int | None) -> list[str]:
     lines = []
     for step in steps:
-        state = step.state + (f" ({step.hold})" if step.hold else "")
-        if step.state == StepState.WAITING and step.waiting_for:
-            state += f" for {step.waiting_for}"
-        lines.append(f"  {step.position + 1}. {step.name:<24} {step.kind:<14} {state}")
+        lines.append(f"  {step.position + 1}. {step.name:<24} {step.kind:<14} {badge_of_step(step, saga).text}")
         lines += [
             f"       {line}"
             for attempt in attempts

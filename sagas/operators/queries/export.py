@@ -15,6 +15,7 @@ from django.db.models import QuerySet
 from ...core.visible import escape
 from ...models import Saga
 from ..presentation.documents import strip_document, write_documents
+from ..visibility import Visibility
 from .keyset import is_below
 from .listing import ListedSaga, describe_sagas
 
@@ -28,8 +29,8 @@ OVERLOOKED = r"(?:(?!\t)[\s\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u202a-\u202e\u2
 FORMULA = re.compile(rf"(^|[;,|\t])({OVERLOOKED}[{FORMULA_START}])")
 BREAK_START = re.compile(r"^(?=[ ]*[\t\r\n])")
 COLUMNS = (
-    "id", "definition", "version", "keys", "state", "display_state", "needs", "step", "step_state", "attempts",
-    "last_error", "revision", "created_at", "due_at", "closed_at", "seconds",
+    "id", "definition", "version", "keys", "state", "display_state", "needs", "step", "step_state",
+    "step_display_state", "attempts", "last_error", "revision", "created_at", "due_at", "closed_at", "seconds",
 )  # fmt: skip
 
 
@@ -40,23 +41,23 @@ class _Line:
         return text
 
 
-def write_csv(queryset: QuerySet[Saga], *, with_payloads: bool) -> Iterator[str]:
+def write_csv(queryset: QuerySet[Saga], visibility: Visibility) -> Iterator[str]:
     """Yield the lines of a table, newest saga first: every cell quoted, no cell a formula, one line a saga.
 
-    ``with_payloads``: whether to show error texts instead of the error class alone.
+    ``visibility``: of the last error; a table holds no payloads.
     """
     writer = csv.writer(_Line(), quoting=csv.QUOTE_ALL)
     yield writer.writerow(COLUMNS)
     for page in read_pages(queryset):
         for saga in describe_sagas(page):
-            yield writer.writerow([guard_cell(cell) for cell in _list_cells(saga, with_payloads)])
+            yield writer.writerow([guard_cell(cell) for cell in _list_cells(saga, with_errors=visibility.has_errors)])
 
 
-def write_ndjson(queryset: QuerySet[Saga], *, with_payloads: bool) -> Iterator[str]:
+def write_ndjson(queryset: QuerySet[Saga], visibility: Visibility) -> Iterator[str]:
     """Yield one JSON document a line, newest page first; see ``presentation.documents`` for its shape."""
     for page in read_pages(queryset.only("pk", "created_at")):
         for text in write_documents(saga.pk for saga in page):
-            yield (text if with_payloads else strip_document(text)) + "\n"
+            yield strip_document(text, visibility) + "\n"
 
 
 def read_pages(queryset: QuerySet[Saga]) -> Iterator[list[Saga]]:
@@ -84,9 +85,9 @@ def guard_cell(value: Any) -> Any:
     return escape(marked)
 
 
-def _list_cells(saga: ListedSaga, with_payloads: bool) -> list[Any]:
+def _list_cells(saga: ListedSaga, *, with_errors: bool) -> list[Any]:
     took = (saga.closed_at - saga.created_at).total_seconds() if saga.closed_at else None
-    document = {**saga.as_dict(with_errors=with_payloads), "seconds": took}
+    document = {**saga.as_dict(with_errors=with_errors), "seconds": took}
     document["keys"] = "; ".join(f"{name}={value}" for name, value in saga.keys.items())
     document["needs"] = "; ".join(saga.needs)
     return ["" if document[name] is None else document[name] for name in COLUMNS]

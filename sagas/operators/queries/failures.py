@@ -14,6 +14,8 @@ from django.db import connections
 from ... import clock
 from ...conf import get_settings
 from ...core.error_groups import describe_pattern
+from ...core.states import Direction
+from ...models import SagaAttempt
 from ...moments import in_utc
 
 MAX_FAILURES = 20_000
@@ -86,6 +88,25 @@ class FailureGroup:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GroupName:
+    """What the failures of a group have in common."""
+
+    definition: str
+    step: str
+    direction: str
+    """Action or compensation."""
+    error_class: str
+    pattern: str
+    """Pattern of their messages; an error text."""
+
+    @property
+    def words(self) -> str:
+        """Definition, step and error class; no error text."""
+        step = self.step if self.direction == Direction.ACTION else f"compensation of {self.step}"
+        return f"{self.definition}, {step}, {self.error_class.rpartition('.')[2]}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Failures:
     """Failure groups of a window."""
 
@@ -119,6 +140,23 @@ def read_failures(length: timedelta) -> Failures:
         bucket=length / BUCKETS,
         is_capped=bool(rows) and rows[0][13] >= MAX_FAILURES,
         is_open_capped=bool(rows) and rows[0][14] >= MAX_OPEN,
+    )
+
+
+def find_group(key: str) -> GroupName | None:
+    """Return what a failure group has in common, by its newest failure; None when no failure of it is stored."""
+    attempts = SagaAttempt.objects.using(get_settings().database).filter(error_group=key).exclude(error_group="")
+    fields = ("saga__definition", "step__name", "direction", "error_class", "message")
+    found = attempts.order_by("-started_at").values_list(*fields).first()
+    if found is None:
+        return None
+    definition, step, direction, error_class, message = found
+    return GroupName(
+        definition=definition,
+        step=step,
+        direction=direction,
+        error_class=error_class,
+        pattern=describe_pattern(message),
     )
 
 

@@ -43,6 +43,8 @@ class ListedSaga:
     step: str
     """The current step, or an empty string."""
     step_state: str
+    step_display_state: str
+    """Display state of that step, or an empty string."""
     attempts: int
     """Attempts of that step in the saga's present direction."""
     last_error: str
@@ -62,7 +64,7 @@ class ListedSaga:
         return {
             "id": str(self.id), "definition": self.definition, "version": self.version, "keys": self.keys,
             "state": self.state, "display_state": self.display_state, "needs": list(self.needs), "step": self.step,
-            "step_state": self.step_state, "attempts": self.attempts,
+            "step_state": self.step_state, "step_display_state": self.step_display_state, "attempts": self.attempts,
             "last_error": self.last_error if with_errors else self.error_class, "revision": self.revision,
             **{name: moment.isoformat() if moment else None for name, moment in moments.items()},
         }  # fmt: skip
@@ -134,6 +136,7 @@ def _describe(saga: Saga, steps: list[SagaStep], keys: dict[str, str], now: date
         needs=tuple(presentation.reasons_of(saga, steps)) if saga.closed_at is None else (),
         step=current.name if current else "",
         step_state=current.state if current else "",
+        step_display_state=presentation.judge_step(current, saga).value if current else "",
         attempts=attempts,
         last_error=_find_error(saga, current),
         error_class=_find_error_class(saga, current),

@@ -41,7 +41,7 @@ class MenuData:
 
 def read_menu_data(owner_id: str) -> MenuData:
     """Return the menu's numbers and the views of a user, as of now. ``owner_id``: the key of the account, as text."""
-    values = {"open": Severity.OPEN.value, "most": MOST + 1, "owner": owner_id}
+    values: dict[str, int | str] = {"open": Severity.OPEN.value, "most": MOST + 1, "owner": owner_id}
     with connections[get_settings().database].cursor() as cursor:
         cursor.execute(READ, values)
         attention, bulks, views = cursor.fetchone()

@@ -24,8 +24,17 @@ from ...moments import MAX_TIMESTAMP_CHARS, TIMESTAMP_FORM, read_timestamp
 from ..presentation import REASONS, DisplayState, filter_by_display
 from ..time_windows import TIME_WINDOWS
 from . import saga_conditions as conditions
+from .failures import find_group
 from .search import search_sagas
 
+TITLES = {
+    "state": "stored state", "display": "state", "needs": "needs an operator", "definition": "definition",
+    "search": "search", "step": "step", "attempts": "attempts at least", "group": "failed once with",
+    "failing": "fails now with", "operated": "operated on", "started": "started within", "closed": "closed",
+    "since": "started since", "until": "started before",
+}  # fmt: skip
+CODES = frozenset({"display", "needs"})  # criteria whose values are words joined by underscores
+GROUPS = frozenset({"group", "failing"})  # criteria whose values are keys of failure groups
 GROUP = re.compile(r"[0-9a-f]{16}")
 NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 VERSIONED = re.compile(rf"(?:{STORED_NAME.pattern})(?::[1-9][0-9]{{0,8}})?")
@@ -85,12 +94,12 @@ class SagaFilter:
         """Return the criteria that are set, by name, as texts that ``parse_filter`` reads."""
         return {name: _write(value) for name in CRITERIA if (value := getattr(self, name))}
 
-    @property
-    def words(self) -> str:
-        """The criteria in words."""
-        codes = {"display", "needs"}
-        shown = ((name, value.replace("_", " ") if name in codes else value) for name, value in self.as_dict().items())
-        return "; ".join(f"{name}: {value}" for name, value in shown)
+    def describe(self) -> str:
+        """Return the criteria in words, without error texts; an empty string without criteria.
+
+        Statements: one for each failure group.
+        """
+        return "; ".join(f"{TITLES[name]}: {_describe(name, value)}" for name, value in self.as_dict().items())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +146,13 @@ def refuse_value(name: str, value: Any, form: str) -> str:
     """Return the sentence that a value is invalid, and what would be valid."""
     shown = repr(value if len(str(value)) <= MAX_SHOWN_CHARS else f"{str(value)[:MAX_SHOWN_CHARS]}…")
     return f"{name} must be {form}, not {shown}."
+
+
+def _describe(name: str, value: str) -> str:
+    if name in GROUPS:
+        found = find_group(value)
+        return found.words if found else f"no stored failure ({value})"
+    return value.replace("_", " ") if name in CODES else value
 
 
 def _write(value: Any) -> str:

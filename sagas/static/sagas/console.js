@@ -63,7 +63,13 @@
   if (!every) return;
   const [at, show, news] = ["#saga-at", "#saga-show", "#saga-news"].map((id) => find(id));
   const url = comfort.dataset.url + location.search;
-  let etag = "", timer = 0, turn = 0, held = null, announced = "", pointer = null;
+  let etag = "", timer = 0, turn = 0, held = null, announced = "", pointer = null, shownAt = "";
+  // Parts that change several times a minute and move no rows, such as progress, are never held back.
+  const isLive = () => Boolean(find("[data-live]"));
+  // After an operation a worker goes on at once; the page follows.
+  const isFollowing = Boolean(find(".messagelist .success"));
+  const pace = () => (isFollowing || isLive() ? Math.min(2, every.value) : Number(every.value));
+  const clockOf = (response) => new Date(response.headers.get("Date")).toISOString().slice(11, 19);
 
   document.addEventListener("pointermove", (event) => { pointer = [event.clientX, event.clientY]; });
 
@@ -81,6 +87,8 @@
   const outline = (part) => all("a, summary, button, tr", part)
     .map((one) => one.getAttribute("href") || one.dataset.keep || (one.matches("tr") ? "tr" : one.textContent)).join("\n");
   const isInUse = (part) => part.matches(":hover") || part.contains(document.activeElement) || find("details[open]", part);
+
+  const isSelected = (part) => !getSelection().isCollapsed && getSelection().containsNode(part, true);
 
   // Change only what differs, so that focus, open folds and scroll positions stay.
   function morph(old, fresh) {
@@ -113,14 +121,21 @@
       if (!old || !fresh) {
         if (isWanted) return location.reload();
         held = parts;
-      } else if (!isWanted && isInUse(old) && outline(old) !== outline(fresh)) held = parts;
+      } else if (!isWanted && !old.matches("[data-live]")
+          && (isSelected(old) || (isInUse(old) && outline(old) !== outline(fresh)))) held = parts;
       else keepPlace(() => morph(old, fresh));
     }
     show.hidden = !held;
   }
 
+  function showTime(time) {
+    if (!held) shownAt = time;
+    const rest = held && (shownAt ? `as of ${shownAt}, changed since` : "changed since this page was opened");
+    at.textContent = !rest ? `as of ${time}` : isLive() ? `progress as of ${time}, rows ${rest}` : rest;
+  }
+
   function announce(answer) {
-    at.textContent = `as of ${answer.at.slice(11)}`;
+    showTime(answer.at.slice(11));
     const word = held ? "There are changes." : answer.news;
     if ((announced || held) && word && word !== announced) news.textContent = word;
     announced = word || announced;
@@ -129,21 +144,20 @@
   async function refresh() {
     const mine = ++turn;
     clearTimeout(timer);
-    const seconds = Number(every.value);
-    if (!seconds) { at.textContent = ""; return; }
-    const reason = whyPaused();
+    if (!pace()) { at.textContent = ""; return; }
+    const reason = (document.hidden || !isLive()) && whyPaused();
     if (reason) at.textContent = `paused: ${reason}`;
     else {
       try {
         const headers = { Accept: "application/json", ...(etag && { "If-None-Match": etag }) };
         const response = await fetch(url, { headers, credentials: "same-origin", signal: AbortSignal.timeout(10000) });
         if (mine !== turn) return; // a newer one is under way
-        if (response.status === 304) at.textContent = `as of ${new Date().toISOString().slice(11, 19)} UTC`;
+        if (response.status === 304) showTime(`${clockOf(response)} UTC`);
         else if (!response.ok || response.redirected) throw new Error(`the server answered ${response.redirected ? 403 : response.status}`);
         else {
           const answer = await response.json();
           if (mine !== turn) return;
-          if (!whyPaused()) {
+          if (isLive() || !whyPaused()) {
             apply(answer.parts, false);
             etag = held ? "" : response.headers.get("ETag");
             announce(answer);
@@ -155,13 +169,13 @@
       }
     }
     clearTimeout(timer);
-    timer = setTimeout(refresh, seconds * 1000);
+    timer = setTimeout(refresh, pace() * 1000);
   }
 
   if (recall("sagas.every") !== null) every.value = recall("sagas.every");
   if (every.selectedIndex < 0) every.value = "15";
   every.addEventListener("change", () => { remember("sagas.every", every.value); refresh(); });
-  show.addEventListener("click", () => { if (held) apply(held, true); });
+  show.addEventListener("click", () => { if (held) { apply(held, true); refresh(); } });
   document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
-  timer = setTimeout(refresh, Number(every.value) * 1000);
+  timer = setTimeout(refresh, pace() * 1000);
 })();

@@ -140,22 +140,22 @@ def _draw_lane(lane: Lane, top: float, width: float) -> str:
 def _draw_cuts(timeline: Timeline, scale: TimeScale, axis: float, height: float) -> Iterator[str]:
     """Yield a band for each gap that is cut out, with its length if there is room."""
     cuts = [stretch for stretch in scale.stretches if stretch.is_cut]
+    reached = 0.0
     for cut in cuts:
         left, right = LABEL_WIDTH + cut.left, LABEL_WIDTH + cut.right
         label = timeline.format_span(cut.end - cut.start)
         zigzag = f"M{left + 3:g} {axis + 4:g}l{(right - left - 6) / 4:g} -6l{(right - left - 6) / 2:g} 12"
         band = element("rect", x=left, y=MARGIN / 2, width=right - left, height=height - MARGIN, stroke="none")
         sides = f"M{left:g} {MARGIN / 2:g}V{height - MARGIN / 2:g}M{right:g} {MARGIN / 2:g}V{height - MARGIN / 2:g}"
-        words = text_at((left + right) / 2, axis + 34, label, anchor="middle") if _has_room(cuts, label) else ""
+        begin, half = (left + right) / 2 - len(label) * CHAR / 2, len(label) * CHAR / 2
+        has_room = len(cuts) <= 10 and 2 * half <= 72 and begin > reached
+        words = text_at(begin + half, axis + 34, label, anchor="middle") if has_room else ""
+        reached = begin + 2 * half + 4 if has_room else reached
         yield element(
             "g", tooltip(f"{label} without any attempt, not drawn to scale"), band,
             element("path", d=sides, stroke_dasharray="2 3"),
             element("path", d=f"{zigzag}l{(right - left - 6) / 4:g} -6"), words, class_="saga-cut",
         )  # fmt: skip
-
-
-def _has_room(cuts: Sequence[object], label: str) -> bool:
-    return len(cuts) <= 10 and len(label) * CHAR <= 72
 
 
 def _draw_axis(timeline: Timeline, scale: TimeScale, axis: float) -> Iterator[str]:
@@ -187,12 +187,17 @@ def _draw_tick(x: float, y: float, label: str) -> str:
 
 
 def _draw_marks(timeline: Timeline, scale: TimeScale, height: float) -> Iterator[str]:
-    for moment, name in timeline.marks:
-        x = LABEL_WIDTH + scale.place(moment)
+    """Yield a line for each mark, with its name beside it unless another name is there; the tooltip has all names."""
+    taken: list[tuple[float, float]] = []
+    for moment, name in timeline.marks[::-1]:  # the last one is the end, which must be named
+        x, length = LABEL_WIDTH + scale.place(moment), len(name) * CHAR
         line = element("path", d=f"M{x:g} {MARGIN / 2:g}V{height - MARGIN / 2:g}", stroke_dasharray="6 3")
         is_late = x > LABEL_WIDTH + scale.width / 2
+        left, right = (x - 4 - length, x - 4) if is_late else (x + 4, x + 4 + length)
+        is_free = all(right + 4 < other_left or left > other_right + 4 for other_left, other_right in taken)
         label = text_at(x + (-4 if is_late else 4), MARGIN - 5, name, anchor="end" if is_late else "start")
-        yield element("g", line, label, class_="saga-mark")
+        yield element("g", tooltip(name), line, label if is_free else "", class_="saga-mark")
+        taken += [(left, right)] if is_free else []
 
 
 def _draw_bars(lane: Lane, top: float, scale: TimeScale) -> str:
