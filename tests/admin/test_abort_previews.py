@@ -163,7 +163,8 @@ def test_pending_request_is_part_of_the_status(event: str, by: str) -> None:
         Saga.objects.filter(pk=saga.pk).update(deadline_at=saga.created_at)
         look(saga.pk)
 
-    assert f", held: paused, asked to turn back: {event}{by}" in render(saga.pk).partition("Steps")[0]
+    head = render(saga.pk).partition("Steps")[0]
+    assert ("held: paused" in head, f", asked to turn back: {event}{by}" in head) == (True, True)
     assert f"; asked to turn back: {event}; " in preview_operation(Operation.RESUME, saga.pk).position
 
 

@@ -308,7 +308,7 @@ def test_time_windows_show_ends_and_durations() -> None:
 
     assert dict(hour.facts) == {
         "Started": "2", "Closed": "2, less than 0.1 a minute", "Completed": "50.0 % (1)", "Compensated": "50.0 % (1)",
-        "Abandoned": "0.0 % (0)", "Median duration": "30 s", "p95 duration": "48 s",
+        "Abandoned": "0.0 % (0)", "p50 duration": "30 s", "p95 duration": "48 s",
     }  # fmt: skip
     assert dict(day.facts)["Closed"] == "3, less than 0.1 a minute"
     assert sum(int(amount) for _, amount in hour.closed.rows) == 2

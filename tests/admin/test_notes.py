@@ -150,4 +150,4 @@ def test_open_page_learns_of_a_note(log_in: LogIn) -> None:
 
     add_note(saga.pk, actor=trips.BOSS, text=TEXT)
 
-    assert TEXT in client.get(url, headers={"If-None-Match": etag}).json()["parts"]["[data-part=head]"]
+    assert TEXT in client.get(url, headers={"If-None-Match": etag}).json()["parts"]["[data-part=facts]"]

@@ -145,7 +145,7 @@ def test_long_gaps_are_cut_out_and_labelled() -> None:
 
 
 def test_deadline_and_end_are_marked() -> None:
-    saga = trips.make_overdue()
+    saga = large_sagas.age(trips.make_overdue(), timedelta(hours=1))
     Saga.objects.filter(pk=saga.pk).update(deadline_at=saga.created_at + timedelta(milliseconds=1))
     closed = trips.make_completed()
 

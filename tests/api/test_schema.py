@@ -54,7 +54,7 @@ def test_document_is_openapi_3_1_and_has_every_url(document: dict[str, Any]) -> 
 
     assert document["openapi"] == "3.1.0"
     assert set(document["paths"]) == addresses
-    assert len(addresses) == 15
+    assert len(addresses) == 16
 
 
 def test_document_and_its_pages_are_served() -> None:

@@ -1,9 +1,11 @@
 """Reading of one saga for its page, in few queries and without a lock."""
 
+import json
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
+from django.db import connections
 from django.db.models import Case, Q, QuerySet, When
 from django.db.models.fields.json import KeyTextTransform
 
@@ -12,7 +14,8 @@ from ...core.states import Outcome
 from ...core.visible import show_invisible
 from ...engine.store.snapshot import SagaSnapshot
 from ...models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
-from ...operators.notes import SagaNote, read_notes
+from ...models.history import NOTE_ADDED
+from ...operators.notes import SagaNote
 from ..ui.page_selection import Only, Selection, Tab
 from ..ui.view_only import engine_database
 from .json_text import select_json
@@ -35,6 +38,18 @@ FAILURES = (
 )
 # A step also waits after these outcomes without a failure: a participant is at work, or a success is checked again.
 NO_FAILURES = (Outcome.IN_PROGRESS, Outcome.SUCCEEDED)
+
+
+KEYS_AND_NOTES = """
+    SELECT (
+        SELECT coalesce(json_object_agg(name, value ORDER BY name), '{}') FROM sagas_sagakey WHERE saga_id = %(saga)s
+    ), (
+        SELECT coalesce(json_agg(note), '[]') FROM (
+            SELECT number, at, coalesce(actor, '') AS actor, reason AS text
+            FROM sagas_sagahistory WHERE saga_id = %(saga)s AND what = %(note)s ORDER BY number DESC LIMIT %(most)s
+        ) AS note
+    )
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +93,7 @@ def read_saga(saga_id: UUID, selection: Selection, *, with_payloads: bool) -> Sa
         return None
     if selection.step not in {step.name for step in snapshot.steps}:
         selection = replace(selection, step="")
-    keys = SagaKey.objects.using(engine_database()).filter(saga_id=saga_id).order_by("name")
+    keys, notes = _read_keys_and_notes(saga_id)
     attempts = list(_select_attempts(saga_id, selection)) if selection.tab is Tab.TIMELINE else []
     history = list(_select_some_history(saga_id, selection)) if selection.tab is Tab.HISTORY else []
     needs_payloads = with_payloads and selection.tab is Tab.STEPS
@@ -86,15 +101,25 @@ def read_saga(saga_id: UUID, selection: Selection, *, with_payloads: bool) -> Sa
     return SagaReading(
         snapshot=snapshot,
         selection=selection,
-        keys=dict(keys.values_list("name", "value")),
+        keys=keys,
         attempts=attempts[:ATTEMPTS_SHOWN][::-1],
         has_older_attempts=len(attempts) > ATTEMPTS_SHOWN,
         history=history[:HISTORY_SHOWN][::-1],
         has_older_history=len(history) > HISTORY_SHOWN,
-        notes=read_notes(saga_id, newest=NOTES_SHOWN + 1),
+        notes=notes,
         input=saga_input,
         results=results,
     )
+
+
+def _read_keys_and_notes(saga_id: UUID) -> tuple[dict[str, str], list[SagaNote]]:
+    """Return business keys and newest notes, in one statement."""
+    values = {"saga": saga_id, "note": NOTE_ADDED, "most": NOTES_SHOWN + 1}
+    with connections[engine_database()].cursor() as cursor:
+        cursor.execute(KEYS_AND_NOTES, values)
+        keys, notes = (json.loads(found) if isinstance(found, str) else found for found in cursor.fetchone())
+    moments = [datetime.fromisoformat(note.pop("at")).astimezone(UTC) for note in notes]
+    return keys, [SagaNote(saga_id=saga_id, at=at, **note) for at, note in zip(moments, notes, strict=True)]
 
 
 def read_history_since(saga_id: UUID, number: int) -> list[SagaHistory]:

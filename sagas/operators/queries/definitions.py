@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from ... import clock
@@ -70,7 +70,7 @@ class VersionsInUse:
 
 def read_versions(window: Window) -> VersionsInUse:
     """Return the definitions in use with statistics of a window, a day or a week; stale ones are counted anew."""
-    now = clock.read_now(get_settings().database)
+    now = clock.shifted(datetime.now(UTC))  # statistics tell their own age; a second more or less does not matter
     names = [DEFINITIONS, DEFINITIONS_LATELY[window]]
     found = statistics.read_statistics(names)
     if stale := statistics.list_stale(found, now):
