@@ -43,6 +43,8 @@ ASGI_APPLICATION = "config.asgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 INSTALLED_APPS = [
+    # Before the admin, whose front page it adds a line to: how many sagas need attention.
+    "sagas",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -57,7 +59,6 @@ INSTALLED_APPS = [
     "django_filters",
     "django_structlog",
     "django_fsm",
-    "sagas",
     "orders",
     "payments",
     "inventory",

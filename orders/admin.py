@@ -66,7 +66,7 @@ class OrderLineInline(ReadOnly, admin.TabularInline):
 
 @admin.register(Order)
 class OrderAdmin(ReadOnly, admin.ModelAdmin):
-    list_display = ("number", "owner", "outcome", "total", "created_at", "saga_page")
+    list_display = ("number", "owner", "outcome", "total", "created", "saga_page")
     list_filter = ("status", "reason", "currency")
     list_select_related = ("owner",)
     search_fields = ("number__startswith", "owner__username__exact")
@@ -92,6 +92,11 @@ class OrderAdmin(ReadOnly, admin.ModelAdmin):
         ),
     )
     readonly_fields = ("saga", "total")
+
+    @admin.display(description="created (UTC)", ordering="created_at")
+    def created(self, order: Order) -> str:
+        """Show when it was placed, without the zone, so that the list fits a laptop."""
+        return f"{order.created_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
     @admin.display(description="status", ordering="status")
     def outcome(self, order: Order) -> str:

@@ -78,7 +78,7 @@ READ = """() => {
 }"""
 SPAN = r"\d+(?:\.\d)? (?:ms|s|min|h|d)\b"
 NUMBER = re.compile(r"\d+")
-TIME = re.compile(rf"(?:in )?{SPAN}(?: {SPAN})?(?: ago)?|just now|\b\d\d:\d\d:\d\d\b")
+TIME = re.compile(rf"(?:in )?{SPAN}(?: {SPAN})?(?: ago)?|just now|\bnow\b|\b\d\d:\d\d:\d\d\b")
 
 
 def examine(visitor: Visitor, rules: Mapping[str, Any] = EVERYTHING) -> list[str]:

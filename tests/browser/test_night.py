@@ -1,6 +1,8 @@
 """On-call work in a browser: an operator who did not write the checkout resolves its problems."""
 
 import re
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -8,12 +10,15 @@ from playwright.sync_api import Page, expect
 from orders.models import Order
 from orders.seed import seed_shop
 from payments.models import SandboxOperation
+from sagas.models import SagaBulk
 from sagas.testing import drain
+from tests.admin import trips
 from tests.admin.pages import operations_of
 from tests.api.conftest import make_shopper
 from tests.end_to_end.shops import describe_checkout
 
-from .conftest import Visit, Visitor
+from .conftest import Visit
+from .scenes import run
 
 REASON = "Looked it up, see ticket 4711."
 STANDS = "State of the saga"
@@ -29,28 +34,36 @@ def place(payment_method: str, **details: str) -> Order:
     return order
 
 
-def find_it(visitor: Visitor, order: Order) -> None:
-    """Log in, and open the saga from the list of those that need attention."""
-    visitor.log_in("operator")
-    visitor.page.get_by_role("link", name=re.compile("^Needs attention")).first.click()
-    row = visitor.page.locator("#result_list tbody tr").filter(has_text=order.number)
-    row.get_by_role("link").first.click()
-    expect(visitor.page).to_have_title(re.compile(order.number))
+@dataclass
+class Night:
+    """Operator who was called, from the page after the log-in, with the number of clicks so far.
+
+    A press of the mouse is a click; typing into a field is none.
+    """
+
+    page: Page
+    clicks: int = 0
+
+    def click(self, role: Any, name: str | re.Pattern[str], within: str = "#content-start") -> None:
+        """Press a link or a button."""
+        self.page.locator(within).get_by_role(role, name=name).first.click()
+        self.clicks += 1
+
+    def open_row(self, order: Order) -> None:
+        """Open an order's saga in the list."""
+        row = self.page.locator("#result_list tbody tr").filter(has_text=order.number)
+        row.get_by_role("link").first.click()
+        self.clicks += 1
+        expect(self.page).to_have_title(re.compile(order.number))
+
+    def explain(self) -> None:
+        """Type why."""
+        self.page.get_by_label("Reason").fill(REASON)
 
 
-def act_on_row(page: Page, action: str, row_text: str) -> None:
-    """Select a row of a list and run an action on it."""
-    page.get_by_role("row").filter(has_text=row_text).get_by_role("checkbox").check()
-    page.get_by_label("Action:").select_option(label=action)
-    page.get_by_role("button", name=re.compile("^(Go|Run)")).click()
-
-
-def retry_now(page: Page) -> None:
-    """Retry on the saga's page."""
-    page.get_by_role("link", name="Retry now").click()
-    page.get_by_label("Reason").fill(REASON)
-    page.get_by_role("button", name="Retry now").click()
-    expect(page.get_by_role("status").filter(has_text="due now")).to_be_visible()
+def wake(visit: Visit, role: str, *, has_scripts: bool) -> Night:
+    """Log in; the first page says how many sagas need attention."""
+    return Night(visit(role, "/admin/", java_script_enabled=has_scripts).page)
 
 
 def count_in_ledger(order: Order, kind: str) -> int:
@@ -61,50 +74,79 @@ def count_in_ledger(order: Order, kind: str) -> int:
 
 
 @pytest.mark.parametrize("has_scripts", [True, False])
-def test_payment_whose_outcome_is_unknown_at_the_pivot(visit: Visit, has_scripts: bool) -> None:
-    order = place("pm_card_capture_timeout")
-    visitor = visit(java_script_enabled=has_scripts)
-    page = visitor.page
-
-    find_it(visitor, order)
-    expect(page.get_by_role("region", name=STANDS)).to_contain_text("capture_payment")
-    expect(page.get_by_role("region", name=STANDS)).to_contain_text("unknown")
-    expect(page.get_by_role("link", name="Force compensate")).to_have_count(0)
-    saga_page = page.url
-    page.get_by_role("link", name=f"Payment {order.number}").click()
-    act_on_row(page, "Look up at the provider", order.number)
-    expect(page.locator(".messagelist")).to_contain_text("the payment is captured. Retry the waiting step")
-    page.goto(saga_page)
-    retry_now(page)
-    saga = drain(order.saga_id)
-    page.reload()
-
-    expect(page.get_by_role("region", name=STANDS)).to_contain_text(re.compile("completed", re.IGNORECASE))
-    assert saga.state == "completed"
-    assert Order.objects.get(pk=order.pk).status == "confirmed"
-    assert count_in_ledger(order, "capture") == 1
-    assert operations_of(saga) == [("retry", "operator", REASON)]
-
-
-@pytest.mark.parametrize("has_scripts", [True, False])
-def test_compensation_that_keeps_failing(visit: Visit, has_scripts: bool) -> None:
+def test_compensation_that_keeps_failing_is_repaired_in_five_clicks(visit: Visit, has_scripts: bool) -> None:
     order = place("pm_card_refund_fails", postal_code="00000")
-    visitor = visit(java_script_enabled=has_scripts)
-    page = visitor.page
+    trips.make_held_unknown()
+    night = wake(visit, "operator", has_scripts=has_scripts)
+    page = night.page
 
-    find_it(visitor, order)
-    expect(page.get_by_role("region", name=STANDS)).to_contain_text("authorize_payment")
-    saga_page = page.url
-    visitor.open(f"/admin/payments/sandboxauthorization/?q={order.number}")
-    act_on_row(page, "Clear failure", order.number)
-    expect(page.locator(".messagelist")).to_contain_text("Cleared 1 failing authorisations")
-    page.goto(saga_page)
-    retry_now(page)
+    night.click("link", "2 sagas need attention")
+    night.open_row(order)
+    expect(page.get_by_role("region", name=STANDS)).to_contain_text("The compensation of authorize_payment")
+    night.click("link", "Clear the failure")
+    expect(page.get_by_label("Then retry authorize_payment now")).to_be_checked()
+    night.explain()
+    night.click("button", "Clear the failure")
+    expect(page.get_by_role("status").filter(has_text="authorize_payment is due now")).to_be_visible()
     saga = drain(order.saga_id)
     page.reload()
 
+    assert night.clicks <= 5
     expect(page.get_by_role("region", name=STANDS)).to_contain_text(re.compile("compensated", re.IGNORECASE))
     assert saga.state == "compensated"
     assert Order.objects.get(pk=order.pk).status == "cancelled"
     assert (count_in_ledger(order, "void"), count_in_ledger(order, "capture")) == (1, 0)
-    assert operations_of(saga) == [("retry", "operator", REASON)]
+    assert [name for name, _, _ in operations_of(saga)] == [
+        "remedy",
+        "remedy",
+        "retry",
+    ]  # before it ran, and its answer
+
+
+@pytest.mark.parametrize("has_scripts", [True, False])
+def test_payment_unknown_at_the_pivot_is_settled_in_four_clicks(visit: Visit, has_scripts: bool) -> None:
+    order = place("pm_card_capture_timeout")
+    trips.make_paused()
+    night = wake(visit, "supervisor", has_scripts=has_scripts)
+    page = night.page
+
+    night.click("link", "2 sagas need attention")
+    expect(page.locator("#result_list tbody tr").first).to_contain_text(order.number)
+    night.open_row(order)
+    expect(page.get_by_role("region", name=STANDS)).to_contain_text("capture_payment")
+    expect(page.get_by_role("link", name="Force compensate")).to_have_count(0)
+    night.click("button", "Ask the provider")
+    expect(page.get_by_role("region", name="Answer")).to_contain_text("captured")
+    assert page.get_by_label("Evidence").input_value() != ""
+    night.explain()
+    night.click("button", "Mark succeeded")
+    expect(page.get_by_role("status").filter(has_text="Done")).to_be_visible()
+    saga = drain(order.saga_id)
+
+    assert night.clicks <= 4
+    assert saga.state == "completed"
+    assert Order.objects.get(pk=order.pk).status == "confirmed"
+    assert count_in_ledger(order, "capture") == 1
+    assert [name for name, _, _ in operations_of(saga)] == ["remedy", "mark_succeeded"]
+
+
+@pytest.mark.parametrize("has_scripts", [True, False])
+def test_fifty_sagas_of_one_provider_are_retried_in_five_clicks(visit: Visit, has_scripts: bool) -> None:
+    flood = [trips.make_waiting_for_retry() for _ in range(50)]
+    other = [trips.make_held_unknown(), trips.make_paused(), trips.make_running()]
+    night = wake(visit, "operator", has_scripts=has_scripts)
+    page = night.page
+
+    night.click("link", "All sagas")
+    night.click("link", "Act on 50")
+    night.click("button", re.compile("^Review 50 sagas|^Retry now"))
+    night.explain()
+    night.click("button", "Retry now: 50 sagas")
+    run(SagaBulk.objects.get())
+    if not has_scripts:
+        page.reload()
+
+    expect(page.locator("#content-main")).to_contain_text("50 of 50 sagas have a result.")
+    assert night.clicks <= 5
+    assert all(operations_of(saga) == [("retry", "operator", REASON)] for saga in flood)
+    assert all(operations_of(saga) == [] for saga in other[:1])

@@ -41,8 +41,17 @@ class Menu:
     """Number of sagas that need attention."""
     attention_url: str
     """List of them."""
+    sagas_url: str
+    """List of all sagas."""
     has_column: bool
     """Whether it takes the place of the site's own list of applications; otherwise it is a strip."""
+
+    @property
+    def attention_words(self) -> str:
+        """The number of sagas that need attention, in words."""
+        if self.attention == 1:
+            return "1 saga needs attention"
+        return f"{show_count(self.attention) or 'No'} sagas need attention"
 
 
 def build_menu(request: HttpRequest) -> Menu | None:
@@ -57,6 +66,7 @@ def build_menu(request: HttpRequest) -> Menu | None:
         views_url=find_url(site, "sagas_saga_views"),
         attention=counts.attention,
         attention_url=list_url(site, **NEEDS),
+        sagas_url=list_url(site),
         has_column=has_own_frame(),
     )
 
