@@ -1,6 +1,7 @@
 """Edit the catalogue, look at orders. What becomes of an order is its saga's business."""
 
 from collections.abc import Iterator
+from datetime import UTC
 
 from django.contrib import admin
 from django.db.models import Model
