@@ -108,6 +108,10 @@ check-project:
 docs: install-dev ## Build the documentation into var/docs; every warning is an error
 	$(BIN)/sphinx-build -E -W --keep-going -n -q docs var/docs
 
+.PHONY: pictures
+pictures: install-dev ## Take the documentation's pictures of the console anew; needs Chromium
+	$(PYTEST) tests/browser/pictures.py
+
 .PHONY: clean
 clean: ## Remove data and logs of demo and tests, in var/ and outside; stops nothing
 	@test -n "$(BASE_PYTHON)" || { echo "Python 3.11 or newer is needed." >&2; exit 1; }

@@ -176,8 +176,10 @@ class SagaAdmin(ConsoleAdmin):
         """Show the list; a POST carries the rows selected for a bulk."""
         if request.method == "POST" and not self.get_actions(request):
             raise PermissionDenied
+        views = saved_views.list_views(request)
         pages = {
-            "saga_views": saved_views.list_views(request),
+            "saga_views": views,
+            "is_view": any(view.is_current for view in views),
             "saga_exports": saved_views.list_exports(request),
             "save_url": saved_views.find_save_url(request),
         }

@@ -101,11 +101,11 @@ def link_to_bulks(request: HttpRequest) -> dict[str, str]:
     new, listed = find_url(site, "sagas_sagabulk_new"), find_url(site, "sagas_sagabulk_changelist")
     if not (new and listed):
         return {}
-    may_act = bool(operations := list_operations(request))
+    may_act = bool(list_operations(request))
     obstacle = find_obstacle(request) if may_act else ""
     return {
         "bulk_url": f"{new}?{filter_query(request)}" if may_act and not obstacle else "",
-        "bulk_label": f"{describe_operations(operations)} all that match …",
+        "bulk_label": "Operate on all that match …",
         "bulk_obstacle": obstacle,
         "bulks_url": listed if request.user.has_perm("sagas.view_sagabulk") else "",
     }

@@ -77,7 +77,7 @@ def _build_row(saga: Saga, now: datetime, with_errors: bool) -> ListRow:
         badge=badge_of_saga(saga, steps, now),
         keys=tuple((key.name, key.value) for key in keys),
         step=at.name if at is not None else "",
-        attempts=count_attempts(at, saga) if at is not None else f"{total} in all",
+        attempts=count_attempts(at, saga).partition(",")[0] if at is not None else f"{total} in all",
         age=describe_span(now - saga.created_at),
         started=show_moment(saga.created_at, now),
         due=show_moment(saga.due_at, now) if saga.due_at else None,
