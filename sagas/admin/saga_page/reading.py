@@ -114,7 +114,7 @@ def read_saga(saga_id: UUID, selection: Selection, *, with_payloads: bool) -> Sa
 
 def _read_keys_and_notes(saga_id: UUID) -> tuple[dict[str, str], list[SagaNote]]:
     """Return business keys and newest notes, in one statement."""
-    values = {"saga": saga_id, "note": NOTE_ADDED, "most": NOTES_SHOWN + 1}
+    values: dict[str, UUID | str | int] = {"saga": saga_id, "note": NOTE_ADDED, "most": NOTES_SHOWN + 1}
     with connections[engine_database()].cursor() as cursor:
         cursor.execute(KEYS_AND_NOTES, values)
         keys, notes = (json.loads(found) if isinstance(found, str) else found for found in cursor.fetchone())
