@@ -243,7 +243,7 @@ def test_without_the_revision_an_operator_refuses_a_step_that_happened_since(
 ) -> None:
     with clock.restored():
         assert mark_refused_on_stale_data() == []
-    monkeypatch.setattr(operations, "_check_revision", lambda _work, _revision: None)
+    monkeypatch.setattr(operations, "check_revision", lambda _work, _revision: None)
     with clock.restored():
         problems = mark_refused_on_stale_data()
     assert "money is ['held'], not ['captured']" in problems, problems

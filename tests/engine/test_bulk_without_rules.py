@@ -23,7 +23,7 @@ def act_under_any_lease(patch: Patch) -> None:
 
 
 def act_on_any_revision(patch: Patch) -> None:
-    patch.setattr(operations, "_check_revision", lambda _work, _revision: None)
+    patch.setattr(operations, "check_revision", lambda _work, _revision: None)
 
 
 def write_results_after_the_commit(patch: Patch) -> None:

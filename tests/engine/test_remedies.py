@@ -110,7 +110,9 @@ class TestRegistration:
             "Remedy 'astray' of saga 'journey': the code has no such definition.",
             "Remedy 'adrift' of saga 'trip': no version has the step 'z'.",
         }
-        assert all("trip" in hint or hint.endswith("a, b, p, r.") for hint in found.values())
+        # Other tests in this process may have declared further versions.
+        wanted = {"'journey'": "trip", "'z'": "p"}
+        assert all(name in hint for msg, hint in found.items() for key, name in wanted.items() if key in msg)
         assert {message.id for message in check_remedies()} == {"sagas.E027"}
 
     def test_suggestions_are_operations(self) -> None:
@@ -176,8 +178,8 @@ class TestLookUp:
         assert (entry.actor, entry.step, entry.reason) == ("ada", "p", "")
         assert entry.data == {
             "remedy": "ask_bank", "label": LABEL, "result": "The bank has the money.", "facts": {"Amount": 790},
-            "before": "running; p unknown (held: outcome_unknown)",
-            "after": "running; p unknown (held: outcome_unknown)",
+            "before": "held: outcome unknown; p held: outcome unknown",
+            "after": "held: outcome unknown; p held: outcome unknown",
         }  # fmt: skip
         assert verification.verify([saga.pk], signed_since=saga.created_at).is_sound
         assert entry.signature
@@ -232,7 +234,7 @@ class TestLookUp:
             "Mark succeeded is not possible: The saga is completed; no operation is possible any more.",
         )
         assert (entries(saga)[0].data["before"], entries(saga)[0].data["after"]) == (
-            "running; p unknown (held: outcome_unknown)", "completed",
+            "held: outcome unknown; p held: outcome unknown", "completed",
         )  # fmt: skip
 
 

@@ -40,7 +40,7 @@ def test_money_is_shown_in_its_currency(admin: Client, order: Order, currency: s
     page = admin.get(f"/admin/orders/order/{order.pk}/change/").content.decode()
 
     assert total in listed
-    assert "2026-11-29 14:46:10 UTC" in listed
+    assert "2026-11-29 14:46:10" in listed
     assert page.count(total) >= 2
     assert price in page
     assert price in admin.get("/admin/orders/product/").content.decode()
