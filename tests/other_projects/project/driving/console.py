@@ -158,7 +158,9 @@ def kind_of(link):
 
 def is_refusal(url, page):
     """Return whether a page explains that this operation is not possible now."""
-    return page.status in (405, 409) and ("/act/" in url or "/start/" in url or "/stop/" in url)
+    return page.status in (405, 409) and any(
+        part in url for part in ("/act/", "/start/", "/stop/", "/notes/", "/delete/")
+    )
 
 
 @feat
