@@ -15,7 +15,7 @@ from sagas.operators.presentation import REASONS, DisplayState
 from sagas.operators.time_windows import TIME_WINDOWS
 
 DASHBOARD, LIST = "/admin/sagas/", "/admin/sagas/saga/"
-DEFINITION, KEY_PREFIX, CUSTOMER = "checkout", "GEN-00018", "CUST-00042"
+DEFINITION, KEY_PREFIX, CUSTOMER = "checkout", "GEN-00001", "CUST-00042"
 # Prefixes of very many keys: of all sagas, in either case, with and without a name, and of the oldest only.
 OLDEST = "GEN-0000"
 COMMON = ("GEN-", "gen-0", "CUST-", "reference:GEN-0", "customer:GEN-0", OLDEST)
