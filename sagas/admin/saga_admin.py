@@ -84,7 +84,10 @@ class SagaList(PagedList):
         self.result_list = attach_rows(rows, with_errors=may_see)
         may_act = bool(bulk_choosing.list_operations(request))
         now = clock.shifted(datetime.now(UTC))  # the ages of a group need not be the database's to the millisecond
-        self.group_rows = build_group_rows(self.groups, now, site_of(request), with_errors=may_see, may_act=may_act)
+        is_first = self.page_num == 1 and PositionFilter.parameter_name not in request.GET
+        self.group_rows = build_group_rows(
+            self.groups if is_first else [], now, site_of(request), with_errors=may_see, may_act=may_act
+        )
         self.has_own_order = find_order(request) is not None
         self.older_url = self._find_older_url(request)
 

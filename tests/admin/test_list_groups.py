@@ -7,6 +7,8 @@ from uuid import UUID
 
 import pytest
 
+from sagas.admin.saga_admin import SagaAdmin
+from sagas.admin.ui.list_order import describe_position
 from sagas.core.severity import Severity
 from sagas.models import Saga
 from sagas.operators import operations
@@ -25,6 +27,10 @@ def make_flood(count: int, error: str = "The hotel's server is down.") -> list[S
 
 def ordered(response: Any) -> list[UUID]:
     return [saga.pk for saga in response.context["cl"].result_list]
+
+
+def place_of(saga: Saga) -> str:
+    return describe_position(Saga.objects.get(pk=saga.pk), "severest")
 
 
 def rows_of(text: str) -> list[str]:
@@ -77,6 +83,18 @@ def test_more_than_five_sagas_of_one_failure_are_one_row(log_in: LogIn) -> None:
     assert set(ordered(client.get(LIST, {"failing": group}))) == {saga.pk for saga in flood}
     assert f"sagabulk/new/?failing={group}" in response.content.decode()
     assert "Act on 6" not in log_in("viewer").get(LIST, SEVEREST).content.decode()
+
+
+def test_groups_are_rows_of_the_first_page_alone(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SagaAdmin, "list_per_page", 2)
+    make_flood(6)
+    first, *_ = [trips.make_held_unknown() for _ in range(4)]
+    client = log_in("viewer")
+
+    pages = [client.get(LIST, {**SEVEREST, **place}) for place in ({}, {"p": "2"}, {"before": place_of(first)})]
+
+    assert ["6 sagas" in page.content.decode() for page in pages] == [True, False, False]
+    assert [len(ordered(page)) for page in pages] == [2, 2, 0]
 
 
 def test_five_sagas_are_five_rows(log_in: LogIn) -> None:
