@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from .. import clock
@@ -291,11 +291,12 @@ class SagaAdmin(ConsoleAdmin):
 
     @admin.display(description="Saga")
     def title(self, saga: Saga) -> SafeString:
-        """Show the first business key, or the id, then definition and version and the other keys; the row's link."""
-        first, *others = [set_apart(value) for _, value in row_of(saga).keys] or [set_apart(str(saga.pk))]
-        more = format_html_join("", " {}", [(value,) for value in others])
-        shown = '<strong>{}</strong> <span class="saga-quiet">{} {}{}</span>'
-        return format_html(shown, first, saga.definition, saga.version, more)
+        """Show the first business key that was given, or the id, then definition and version; it is the row's link."""
+        keys = row_of(saga).keys
+        name = set_apart(keys[0][1] if keys else str(saga.pk))
+        return format_html(
+            '<strong>{}</strong> <span class="saga-quiet">{} {}</span>', name, saga.definition, saga.version
+        )
 
     @admin.display(description="Step")
     def step(self, saga: Saga) -> str:

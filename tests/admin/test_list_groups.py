@@ -85,6 +85,14 @@ def test_more_than_five_sagas_of_one_failure_are_one_row(log_in: LogIn) -> None:
     assert "Act on 6" not in log_in("viewer").get(LIST, SEVEREST).content.decode()
 
 
+def test_row_is_named_by_the_first_key_that_was_given(log_in: LogIn) -> None:
+    trips.start(order="ORD-7", customer="ada")
+
+    [row] = rows_of(log_in("viewer").get(LIST).content.decode())
+
+    assert ("ORD-7 trip 3" in row, "ada" in row) == (True, False)
+
+
 def test_groups_are_rows_of_the_first_page_alone(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SagaAdmin, "list_per_page", 2)
     make_flood(6)

@@ -43,7 +43,7 @@ class ListRow:
 def select_for_list(queryset: QuerySet[Saga]) -> QuerySet[Saga]:
     """Return the sagas with what a row needs, in three statements however many rows."""
     steps = SagaStep.objects.using(queryset.db).defer("result").order_by("position")
-    keys = SagaKey.objects.using(queryset.db).order_by("name")
+    keys = SagaKey.objects.using(queryset.db).order_by("pk")  # as they were given at the start
     return (
         queryset.defer("input", "effects_left")
         .annotate(db_now=database_now())
