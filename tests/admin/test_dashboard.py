@@ -332,7 +332,7 @@ def test_chart_of_ends_has_every_saga() -> None:
 
     chart = find_question(build_dashboard("admin", "1h"), "right")
 
-    assert chart.heads == ("completed", "compensated", "abandoned", "needs an operator", "started")
+    assert chart.heads == ("completed", "compensated", "abandoned", "needs attention", "started")
     needing = Saga.objects.filter(needs_operator()).count()
     assert [sum_column(chart, head) for head in chart.heads] == [1, 1, 1, needing, len(trips.MAKERS)]
     assert chart.summary == (

@@ -61,7 +61,7 @@ def _ask_whether_right(counted: Statistics, window: Window, label: str, now: dat
         _count("completed", "good", sums["completed"]),
         _count("compensated", "back", sums["compensated"]),
         _count("abandoned", "muted", sums["abandoned"]),
-        _count("needs an operator", "bad", sums["needs"]),
+        _count("needs attention", "bad", sums["needs"]),
     ]
     totals = {state: sum(parts) for state, parts in sums.items()}
     summary = (
@@ -91,7 +91,7 @@ def _ask_whether_slow(counted: Statistics, window: Window, label: str, now: date
         summary += f" and 95 % of them at most {show_seconds(whole[2])}."
     chart = draw_lines(
         list_parts(read_since(counted.data) or now - window.length, window),
-        [_time("median", "run", p50), _time("95th percentile", "back", p95, is_dashed=True)],
+        [_time("p50", "run", p50), _time("p95", "back", p95, is_dashed=True)],
         fit_log_spans(known), unit="Time, on a logarithmic scale", summary=summary,
     )  # fmt: skip
     return Question(name="slow", question="Is it slow?", title="Duration, start to end", chart=chart)
