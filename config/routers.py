@@ -6,10 +6,9 @@ from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS
 from django.db.models import Model
 
-PARTICIPANTS = frozenset({"payments", "inventory", "shipping"})
+from sagas.participants.tables import is_participant_table
 
-# The engine's only table in a participant's database.
-BARRIER_APP, BARRIER_MODEL = "sagas", "sagabarrier"
+PARTICIPANTS = frozenset({"payments", "inventory", "shipping"})
 
 
 class ParticipantRouter:
@@ -28,10 +27,10 @@ class ParticipantRouter:
         return self._alias_of(first._meta.app_label) == self._alias_of(second._meta.app_label)
 
     def allow_migrate(self, db: str, app_label: str, model_name: str | None = None, **_hints: Any) -> bool:
-        """Allow a participant's tables and the barrier in its database, and all others only in the main one."""
+        """Allow a participant's tables, barrier and events in its database, and all others only in the main one."""
         if db == DEFAULT_DB_ALIAS:
             return self._alias_of(app_label) == DEFAULT_DB_ALIAS
-        if (app_label, model_name) == (BARRIER_APP, BARRIER_MODEL):
+        if is_participant_table(app_label, model_name):
             return True
         return self._alias_of(app_label) == db
 

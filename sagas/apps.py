@@ -8,20 +8,20 @@ from django.utils.module_loading import autodiscover_modules
 
 
 class SagasConfig(AppConfig):
-    """Configuration that discovers ``<app>.sagas`` and ``<app>.remedies``, as the admin discovers ``<app>.admin``."""
+    """Configuration that discovers definitions, remedies, events and handlers, as the admin finds ``<app>.admin``."""
 
     name = "sagas"
     verbose_name = "Sagas"
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the system checks and import every definition and remedy."""
+        """Register the system checks and import all modules that define something."""
         # They register themselves, and need the app registry. Without the task a worker would refuse every wake-up,
         # so this must not depend on the project's autodiscover_tasks().
         from . import tasks  # noqa: F401
         from .monitoring import celery_checks, checks, function_checks, remedy_checks  # noqa: F401
 
-        autodiscover_modules("sagas", "remedies")
+        autodiscover_modules("sagas", "remedies", "events", "handlers")
         if apps.is_installed("django.contrib.admin"):
             pre_migrate.connect(_note_permissions, sender=self, dispatch_uid="sagas.admin.ui.groups")
             post_migrate.connect(_ensure_groups, sender=self, dispatch_uid="sagas.admin.ui.groups")

@@ -89,6 +89,9 @@ class SagaSettings:
     redact_except: list[str] = field(default_factory=list)
     """Names whose values are never treated as secrets."""
 
+    events: dict[str, Any] = field(default_factory=dict)
+    """Events between participants, off while it has no ``URL``; ``sagas.events.settings`` lists its keys."""
+
     @cached_property
     def redactor(self) -> Redactor:
         """Redactor that all data passes through before it is stored."""

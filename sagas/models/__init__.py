@@ -4,6 +4,7 @@ from .access import SagaAccess
 from .attempt import SagaAttempt
 from .barrier import BarrierState, SagaBarrier
 from .bulk import BulkResult, BulkState, SagaBulk, SagaBulkItem
+from .events import EventConsumer, EventStream, InboxEvent, InboxKey, InboxState, OutboxEvent, OutboxState
 from .history import SagaHistory
 from .saga import Saga, SagaKey
 from .statistic import SagaStatistic
@@ -12,6 +13,7 @@ from .view import SagaView
 from .worker import SagaWorker
 
 __all__ = [
-    "BarrierState", "BulkResult", "BulkState", "Saga", "SagaAccess", "SagaAttempt", "SagaBarrier", "SagaBulk",
-    "SagaBulkItem", "SagaHistory", "SagaKey", "SagaStatistic", "SagaStep", "SagaView", "SagaWorker",
+    "BarrierState", "BulkResult", "BulkState", "EventConsumer", "EventStream", "InboxEvent", "InboxKey", "InboxState",
+    "OutboxEvent", "OutboxState", "Saga", "SagaAccess", "SagaAttempt", "SagaBarrier", "SagaBulk", "SagaBulkItem",
+    "SagaHistory", "SagaKey", "SagaStatistic", "SagaStep", "SagaView", "SagaWorker",
 ]  # fmt: skip

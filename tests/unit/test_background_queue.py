@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from sagas.engine.notify.background_queue import BackgroundQueue
+from sagas.core.background_queue import BackgroundQueue
 
 PATIENCE_SECONDS = 20
 

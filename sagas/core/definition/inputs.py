@@ -30,15 +30,15 @@ def describe(schema: type | None) -> Any:
     return [[field.name, _describe_type(hints[field.name])] for field in dataclasses.fields(schema)]
 
 
-def check_schema(schema: Any) -> None:
-    """Check that a class can be the input of a saga.
+def check_schema(schema: Any, where: str = "Meta.input") -> None:
+    """Check that a class can be the input of a saga, or the schema of an event.
 
     Raises: DefinitionError when it is not a frozen dataclass, or has a field that JSON cannot carry or that is named
     like a secret.
     """
     if not (isinstance(schema, type) and dataclasses.is_dataclass(schema)):
-        raise DefinitionError(f"Meta.input must be a frozen dataclass, not {schema!r}.")
-    _check_frozen(schema, "Meta.input")
+        raise DefinitionError(f"{where} must be a frozen dataclass, not {schema!r}.")
+    _check_frozen(schema, where)
     _check_fields(schema, ())
 
 

@@ -17,9 +17,9 @@ from django.utils.module_loading import import_string
 
 from ...alerts import Alert
 from ...conf import get_settings
+from ...core.background_queue import BackgroundQueue
 from ...core.definition import function_shapes
 from ...core.rare_warnings import RareWarnings
-from .background_queue import BackgroundQueue
 
 logger = logging.getLogger(__name__)
 

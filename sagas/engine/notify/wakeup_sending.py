@@ -16,9 +16,9 @@ from django.db import transaction
 from django.utils.module_loading import import_string
 
 from ...conf import get_settings
+from ...core.background_queue import BackgroundQueue
 from ...core.rare_warnings import RareWarnings
 from . import eager
-from .background_queue import BackgroundQueue
 from .celery_apps import TASK
 
 logger = logging.getLogger(__name__)

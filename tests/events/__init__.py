@@ -1,0 +1,1 @@
+"""Events: declaration, outbox, relay, inbox, consumers and transports."""
