@@ -36,16 +36,16 @@ def test_answer_names_cause_and_flow(flow: Behaviour) -> None:
 
 
 def test_publish_needs_a_transaction(flow: Behaviour) -> None:
-    with pytest.raises(EventRefused, match="call publish inside transaction.atomic"):
+    with pytest.raises(EventRefused, match=r"call publish inside transaction\.atomic"):
         publish(Paid(order_id="ORD-1"))
     assert world.outbox() == []
 
 
 def test_rolled_back_event_is_never_sent(flow: Behaviour) -> None:
     alias = catalogue.database_of(world.SENDER)
-    with pytest.raises(ZeroDivisionError), transaction.atomic(using=alias):
+    with transaction.atomic(using=alias):
         publish(Paid(order_id="ORD-1"))
-        raise ZeroDivisionError
+        transaction.set_rollback(True, using=alias)
     assert relay.relay_all(alias) == 0
     assert world.consume() == {}
 
