@@ -1,4 +1,4 @@
-"""Celery task that receives wake-ups. A message carries only the id of a saga or a bulk to advance."""
+"""Celery task that receives wake-ups. A message carries only the id of a saga, an intent or a bulk."""
 
 import logging
 from typing import Any
@@ -8,6 +8,7 @@ from celery import Task, shared_task
 
 from .engine import advance as engine
 from .engine.notify.celery_apps import TASK
+from .intents import performing
 from .operators.bulk import runner
 from .worker import lifecycle
 from .worker.envelopes import QUEUE_HEADER, SERVED_HEADER
@@ -26,9 +27,14 @@ class WakeUpTask(Task):
 
     @staticmethod
     def work_on(wanted: UUID, queues: frozenset[str] | None = None) -> None:
-        """Advance a saga or a bulk as far as it can go now; ``queues`` are those served here (None: all)."""
+        """Advance a saga, an intent or a bulk as far as it can go now; ``queues`` are those served here (None: all)."""
         if runner.is_bulk_id(wanted):
             runner.advance(wanted, should_stop=lifecycle.is_shutting_down)
+            return
+        if performing.is_intent_id(wanted):
+            performing.perform(
+                wanted, queues=queues, worker=lifecycle.process_name(), should_stop=lifecycle.is_shutting_down
+            )
             return
         engine.advance(wanted, queues=queues, worker=lifecycle.process_name(), should_stop=lifecycle.is_shutting_down)
 
@@ -42,7 +48,7 @@ class WakeUpTask(Task):
     Strategy="sagas.worker.celery_strategy:take_carefully",
 )
 def advance(saga_id: str) -> None:
-    """Advance a saga or a bulk; repeated, unknown and malformed ids are harmless."""
+    """Advance a saga, an intent or a bulk; repeated, unknown and malformed ids are harmless."""
     try:
         wanted = UUID(saga_id)
     except (ValueError, TypeError, AttributeError):

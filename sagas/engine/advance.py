@@ -23,12 +23,12 @@ from ..core import outcomes
 from ..core.outcomes import Report
 from ..databases import is_conflict, refresh_connection
 from ..exceptions import SagaError, SagaNotFound, WorkerDied
-from ..models import SagaAttempt
 from . import claim, closed_hooks, execute, late_answers, step_transitions
 from .claim import ClaimResult
 from .execute import ClaimedStep
 from .notify import eager, wakeup_sending
 from .start_saga import start
+from .store.rows import SAGAS, RowStore
 from .store.unit_of_work import SagaUnitOfWork
 
 __all__ = ["advance", "start"]
@@ -54,6 +54,7 @@ class _Run:
     worker: str
     ends_at: float
     should_stop: Callable[[], bool]
+    rows: RowStore = SAGAS
 
     @property
     def may_go_on(self) -> bool:
@@ -80,10 +81,12 @@ def advance(
     queues: frozenset[str] | None = None,
     worker: str = "",
     should_stop: Callable[[], bool] = lambda: False,
+    rows: RowStore = SAGAS,
 ) -> int:
     """Execute the due steps of a saga until it waits or is closed, or this worker's time slice ends.
 
-    ``queues`` are those that this worker serves (None: all); steps of other queues are woken.
+    ``queues`` are those that this worker serves (None: all); steps of other queues are woken. ``rows``: the tables that
+    hold it, those of sagas unless an intent is advanced.
     Returns: how many attempts were executed; 0 also when there is no such saga or another worker holds its steps.
     Locks: the saga row, only while claiming and recording.
     Raises: SystemExit or KeyboardInterrupt that a step function raised, once its attempt is recorded.
@@ -95,6 +98,7 @@ def advance(
         worker=worker,
         ends_at=time.monotonic() + get_settings().time_slice.total_seconds(),
         should_stop=should_stop,
+        rows=rows,
     )
     count = 0
     with eager.held_back():
@@ -106,7 +110,7 @@ def advance(
 
 
 def _claim_first(run: _Run) -> ClaimedStep | None:
-    using = get_settings().database
+    using = run.rows.using
     refresh_connection(using)
     for tries_left in reversed(range(CLAIM_TRIES)):
         try:
@@ -131,7 +135,7 @@ def _claim_first(run: _Run) -> ClaimedStep | None:
 
 def _claim_once(run: _Run, using: str) -> ClaimResult:
     with transactions.own_transaction(using, durable=True):
-        work = SagaUnitOfWork.lock(run.saga_id, checks_session=True)
+        work = run.rows.lock(run.saga_id, checks_session=True)
         following = claim.claim_next(work, queues=run.queues, worker=run.worker, may_claim=run.may_go_on)
         if following.is_worth_writing:
             work.write()
@@ -141,7 +145,7 @@ def _claim_once(run: _Run, using: str) -> ClaimResult:
 def _hold(run: _Run, using: str, error: Exception) -> None:
     """Hold a saga that cannot be claimed because of the project's code, so that operators see it with the reason."""
     with transactions.own_transaction(using, durable=True):
-        work = SagaUnitOfWork.lock(run.saga_id)
+        work = run.rows.lock(run.saga_id)
         claim.hold_unclaimable(work, error)
         work.write()
 
@@ -181,7 +185,7 @@ def _commit_joined(run: _Run, claimed: ClaimedStep, joined: _Joined) -> None:
         joined.reached = "function"
         result = execute.run_function(claimed)
         joined.reached = "record"
-        work = SagaUnitOfWork.lock(run.saga_id, checks_mark=True)
+        work = run.rows.lock(run.saga_id, checks_mark=True)
         following = _record_in(run, work, claimed, outcomes.succeeded(result))
         if following is None:
             raise _StaleToken
@@ -214,14 +218,14 @@ def _record(
 def _try_to_record(
     run: _Run, claimed: ClaimedStep, report: Report, unanswered: tuple[ClaimResult, Report] | None
 ) -> ClaimResult:
-    using = get_settings().database
+    using = run.rows.using
     pause = RECORD_PAUSE_SECONDS
     for tries_left in reversed(range(RECORD_TRIES)):
         try:
-            if unanswered is not None and _is_recorded(claimed, *unanswered):
+            if unanswered is not None and _is_recorded(run, claimed, *unanswered):
                 return unanswered[0]
             with transactions.own_transaction(using, durable=True):
-                work = SagaUnitOfWork.lock(run.saga_id, checks_session=True)
+                work = run.rows.lock(run.saga_id, checks_session=True)
                 live = _record_in(run, work, claimed, report)
                 following = live if live is not None else late_answers.keep(work, claimed, report)
                 work.write()
@@ -249,19 +253,19 @@ def _record_in(run: _Run, work: SagaUnitOfWork, claimed: ClaimedStep, report: Re
     return claim.claim_next(work, queues=run.queues, worker=run.worker, may_claim=run.may_go_on)
 
 
-def _is_recorded(claimed: ClaimedStep, following: ClaimResult, report: Report) -> bool:
+def _is_recorded(run: _Run, claimed: ClaimedStep, following: ClaimResult, report: Report) -> bool:
     """Return whether a COMMIT without an answer took place.
 
     It did if the attempt that it claimed exists or, when it claimed none, if this attempt has ended as reported.
     Locks: the saga row; a transaction that still commits holds it, so the answer is final.
     """
-    using = get_settings().database
+    using = run.rows.using
     with transactions.own_transaction(using, durable=True):
-        SagaUnitOfWork.lock(claimed.saga_id, checks_session=True)
-        attempts = SagaAttempt.objects.using(using)
+        run.rows.lock(claimed.saga_id, checks_session=True)
+        attempts = run.rows.attempts.objects.using(using)
         if following.claimed is not None:
-            return attempts.filter(lease_token=following.claimed.token).exists()
-        return attempts.filter(lease_token=claimed.token, outcome=report.outcome.value).exists()
+            return bool(attempts.filter(lease_token=following.claimed.token).exists())
+        return bool(attempts.filter(lease_token=claimed.token, outcome=report.outcome.value).exists())
 
 
 def _wake_others(run: _Run, following: ClaimResult) -> ClaimedStep | None:

@@ -8,6 +8,7 @@ import django_fsm
 from django.db import migrations, models
 
 import sagas.models.bulk
+import sagas.models.intents
 import sagas.models.saga
 
 # Rows that tell what happened are append-only, except where retention says so for its own transaction.
@@ -1408,6 +1409,286 @@ class Migration(migrations.Migration):
                 "default_permissions": (),
                 "indexes": [models.Index(fields=["used_at"], name="saga_inbox_key_used")],
                 "constraints": [models.UniqueConstraint(fields=("consumer", "key"), name="saga_inbox_key_once")],
+            },
+        ),
+        migrations.CreateModel(
+            name="Intent",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=sagas.models.intents.new_intent_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("definition", models.CharField(help_text="Participant and name of the declaration.", max_length=60)),
+                ("version", models.PositiveIntegerField(default=1)),
+                ("participant", models.CharField(max_length=60)),
+                ("key", models.CharField(help_text="Key of the events, such as an order number.", max_length=200)),
+                ("correlation_id", models.CharField(blank=True, max_length=200)),
+                (
+                    "causation_id",
+                    models.CharField(blank=True, help_text="Event whose handler wrote it.", max_length=200),
+                ),
+                ("traceparent", models.CharField(blank=True, max_length=64)),
+                ("input", models.JSONField(default=dict)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("pending", "pending"),
+                            ("running", "running"),
+                            ("compensating", "compensating"),
+                            ("completed", "completed"),
+                            ("compensated", "compensated"),
+                            ("abandoned", "abandoned"),
+                        ],
+                        default="pending",
+                        max_length=20,
+                    ),
+                ),
+                (
+                    "hold",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("paused", "paused"),
+                            ("outcome_unknown", "outcome unknown"),
+                            ("compensation_refused", "compensation refused"),
+                            ("contract_violation", "contract violation"),
+                            ("definition_missing", "definition missing"),
+                            ("misconfigured", "misconfigured"),
+                        ],
+                        max_length=30,
+                        null=True,
+                    ),
+                ),
+                ("attention", models.JSONField(blank=True, default=list)),
+                ("revision", models.PositiveIntegerField(default=1)),
+                ("history_count", models.PositiveIntegerField(default=0)),
+                ("cause", models.JSONField(blank=True, help_text="Why it ended without success.", null=True)),
+                ("pivot_passed_at", models.DateTimeField(blank=True, null=True)),
+                ("queue", models.CharField(blank=True, default="", max_length=60)),
+                (
+                    "due_at",
+                    models.DateTimeField(blank=True, help_text="When a worker must look at it again.", null=True),
+                ),
+                ("woken_at", models.DateTimeField(blank=True, help_text="When a sweep last woke it.", null=True)),
+                ("created_at", models.DateTimeField()),
+                ("updated_at", models.DateTimeField()),
+                ("closed_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "late_success_at",
+                    models.DateTimeField(
+                        blank=True, help_text="When it succeeded although it had been given up.", null=True
+                    ),
+                ),
+                (
+                    "step_state",
+                    models.CharField(
+                        choices=[
+                            ("pending", "pending"),
+                            ("running", "running"),
+                            ("waiting", "waiting"),
+                            ("unknown", "unknown"),
+                            ("succeeded", "succeeded"),
+                            ("refused", "refused"),
+                            ("skipped", "skipped"),
+                            ("compensating", "compensating"),
+                            ("compensated", "compensated"),
+                        ],
+                        default="pending",
+                        max_length=20,
+                    ),
+                ),
+                (
+                    "step_hold",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("paused", "paused"),
+                            ("outcome_unknown", "outcome unknown"),
+                            ("compensation_refused", "compensation refused"),
+                            ("contract_violation", "contract violation"),
+                            ("definition_missing", "definition missing"),
+                            ("misconfigured", "misconfigured"),
+                        ],
+                        max_length=30,
+                        null=True,
+                    ),
+                ),
+                (
+                    "step_attention",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("retries_exhausted", "retries exhausted"),
+                            ("compensation_failing", "compensation failing"),
+                            ("late_effect", "late effect"),
+                            ("overdue", "overdue"),
+                        ],
+                        max_length=30,
+                        null=True,
+                    ),
+                ),
+                (
+                    "step_waiting_for",
+                    models.CharField(
+                        blank=True, choices=[("retry", "retry"), ("answer", "answer")], max_length=10, null=True
+                    ),
+                ),
+                ("step_due_at", models.DateTimeField(blank=True, null=True)),
+                ("step_lease_token", models.UUIDField(blank=True, null=True)),
+                ("step_lease_until", models.DateTimeField(blank=True, null=True)),
+                ("step_action_attempts", models.PositiveIntegerField(default=0)),
+                ("step_budget_used", models.PositiveIntegerField(default=0)),
+                ("step_budget_started_at", models.DateTimeField(blank=True, null=True)),
+                ("step_result", models.JSONField(blank=True, null=True)),
+                ("step_is_assumed", models.BooleanField(default=False)),
+                ("step_is_woken", models.BooleanField(default=False)),
+                ("step_last_error", models.CharField(blank=True, default="", max_length=300)),
+                ("step_started_at", models.DateTimeField(blank=True, null=True)),
+                ("step_finished_at", models.DateTimeField(blank=True, null=True)),
+            ],
+            options={
+                "default_permissions": (),
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("due_at__isnull", False)), fields=["due_at"], name="saga_intent_due"
+                    ),
+                    models.Index(fields=["key", "created_at"], name="saga_intent_key"),
+                    models.Index(fields=["correlation_id", "created_at"], name="saga_intent_correlation"),
+                    models.Index(
+                        condition=models.Q(("closed_at__isnull", True)), fields=["created_at"], name="saga_intent_open"
+                    ),
+                    models.Index(
+                        condition=models.Q(("closed_at__isnull", False)),
+                        fields=["closed_at"],
+                        name="saga_intent_closed",
+                    ),
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            (
+                                "state__in",
+                                ["pending", "running", "compensating", "completed", "compensated", "abandoned"],
+                            )
+                        ),
+                        name="saga_intent_state_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            (
+                                "step_state__in",
+                                [
+                                    "pending",
+                                    "running",
+                                    "waiting",
+                                    "unknown",
+                                    "succeeded",
+                                    "refused",
+                                    "skipped",
+                                    "compensating",
+                                    "compensated",
+                                ],
+                            )
+                        ),
+                        name="saga_intent_step_state_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("closed_at__isnull", True), ("due_at__isnull", True), _connector="OR"),
+                        name="saga_intent_closed_is_never_due",
+                    ),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="IntentAttempt",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("number", models.PositiveIntegerField()),
+                ("lease_token", models.UUIDField(unique=True)),
+                ("worker", models.CharField(blank=True, max_length=120)),
+                ("started_at", models.DateTimeField()),
+                ("deadline_at", models.DateTimeField()),
+                ("is_assumed", models.BooleanField(default=False, help_text="Whether an operator stated it.")),
+                ("ended_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "outcome",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("succeeded", "succeeded"),
+                            ("refused", "refused"),
+                            ("retry", "retry"),
+                            ("in_progress", "in progress"),
+                            ("unknown", "unknown"),
+                            ("misconfigured", "misconfigured"),
+                            ("fenced", "fenced"),
+                        ],
+                        max_length=20,
+                        null=True,
+                    ),
+                ),
+                ("effect", models.CharField(max_length=10)),
+                ("settles", models.BooleanField(default=False)),
+                ("error_class", models.CharField(blank=True, max_length=200)),
+                ("message", models.TextField(blank=True)),
+                ("traceback", models.TextField(blank=True)),
+                ("error_group", models.CharField(blank=True, default="", max_length=16)),
+                (
+                    "intent",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="attempts", to="sagas.intent"
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ("id",),
+                "default_permissions": (),
+                "constraints": [
+                    models.UniqueConstraint(fields=("intent", "number"), name="saga_intent_attempt_number_once"),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            (
+                                "outcome__in",
+                                ["succeeded", "refused", "retry", "in_progress", "unknown", "misconfigured", "fenced"],
+                            )
+                        ),
+                        name="saga_intent_attempt_outcome_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("effect__in", ["none", "maybe", "yes"])),
+                        name="saga_intent_attempt_effect_known",
+                    ),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="IntentHistory",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("number", models.PositiveIntegerField()),
+                ("at", models.DateTimeField()),
+                ("what", models.CharField(max_length=40)),
+                ("from_state", models.CharField(blank=True, default="", max_length=30)),
+                ("to_state", models.CharField(blank=True, default="", max_length=30)),
+                ("actor", models.CharField(blank=True, help_text="NULL: the engine.", max_length=200, null=True)),
+                ("reason", models.TextField(blank=True, default="")),
+                ("data", models.JSONField(blank=True, default=dict)),
+                (
+                    "intent",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="history", to="sagas.intent"
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ("id",),
+                "default_permissions": (),
+                "constraints": [
+                    models.UniqueConstraint(fields=("intent", "number"), name="saga_intent_history_number_once")
+                ],
             },
         ),
         migrations.RunSQL(CREATE, DROP, hints={"model_name": "sagahistory"}),

@@ -6,6 +6,7 @@ from .barrier import BarrierState, SagaBarrier
 from .bulk import BulkResult, BulkState, SagaBulk, SagaBulkItem
 from .events import EventConsumer, EventStream, InboxEvent, InboxKey, InboxState, OutboxEvent, OutboxState
 from .history import SagaHistory
+from .intents import Intent, IntentAttempt, IntentHistory
 from .saga import Saga, SagaKey
 from .statistic import SagaStatistic
 from .step import SagaStep
@@ -14,6 +15,7 @@ from .worker import SagaWorker
 
 __all__ = [
     "BarrierState", "BulkResult", "BulkState", "EventConsumer", "EventStream", "InboxEvent", "InboxKey", "InboxState",
-    "OutboxEvent", "OutboxState", "Saga", "SagaAccess", "SagaAttempt", "SagaBarrier", "SagaBulk", "SagaBulkItem",
-    "SagaHistory", "SagaKey", "SagaStatistic", "SagaStep", "SagaView", "SagaWorker",
+    "Intent", "IntentAttempt", "IntentHistory", "OutboxEvent", "OutboxState", "Saga", "SagaAccess", "SagaAttempt",
+    "SagaBarrier", "SagaBulk", "SagaBulkItem", "SagaHistory", "SagaKey", "SagaStatistic", "SagaStep", "SagaView",
+    "SagaWorker",
 ]  # fmt: skip

@@ -14,6 +14,7 @@ from ..conf import get_settings
 from ..core.definition import registry
 from ..core.survival import ends_process
 from ..engine import advance
+from ..intents import performing
 from ..models import Saga
 from ..operators.bulk import runner
 from ..operators.queries import statistics
@@ -35,7 +36,7 @@ def wake_all_due(*, queues: frozenset[str] | None, serving: Iterable[str]) -> in
     Returns: the number of sagas.
     Raises: the database's errors when it is unavailable.
     """
-    found = sweeper.wake_due(queues=queues)
+    found = sweeper.wake_due(queues=queues) + performing.wake_due(queues)
     if serves_common_queue(queues):
         owed_hooks.wake_owed()
         runner.wake_due()
@@ -69,6 +70,10 @@ def run_all_due(
         while not should_stop() and (count := sweeper.run_due(limit=RUN_PAGE, queues=queues, should_stop=should_stop)):
             pulse.count(count)
         has_moved = _run_woken(pulse, queues, should_stop)
+        while not should_stop() and (
+            count := performing.perform_due(queues=queues, worker=sweeper.worker_name(), should_stop=should_stop)
+        ):
+            pulse.count(count)
         if serves_common_queue(queues):
             owed_hooks.run_owed(should_stop=should_stop, progress=pulse.count)
     pulse.beat()
