@@ -77,7 +77,7 @@ def declare(provider: Provider, **options: Any) -> Intent:
         "retry": RetryPolicy(attempts=3, base=1, cap=1, factor=1), **options,
     }  # fmt: skip
     return Intent(
-        "charge_test", call=lambda step: provider.call(step), participant=world.SENDER, input=ChargeInput,
+        "charge_test", call=provider.call, participant=world.SENDER, input=ChargeInput,
         on_success=provider.succeed, **given,
     )  # fmt: skip
 
