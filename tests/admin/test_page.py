@@ -16,9 +16,10 @@ from sagas.admin.ui.page_selection import Tab
 from sagas.core.definition import registry
 from sagas.models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
 from sagas.operators import operations
+from sagas.operators.preconditions import Operation
 
 from . import large_sagas, trips
-from .pages import HOSTILE, LIST, LogIn, page_of, read, stored
+from .pages import HOSTILE, LIST, LogIn, action_of, page_of, read, stored
 
 pytestmark = pytest.mark.django_db
 
@@ -26,6 +27,13 @@ pytestmark = pytest.mark.django_db
 def read_whole(client: Client, saga: Saga) -> str:
     """Return every view of a saga."""
     return "".join(read(client.get(page_of(saga, tab))) for tab in Tab)
+
+
+def test_titles_name_the_keys_as_they_were_given(log_in: LogIn) -> None:
+    saga, client = trips.start(order="ORD-7", customer="ada"), log_in("supervisor")
+
+    for url in (page_of(saga), action_of(saga, Operation.PAUSE)):
+        assert "trip ORD-7 ada" in read(client.get(url)), url
 
 
 def test_page_shows_the_complete_saga(log_in: LogIn) -> None:
@@ -36,7 +44,7 @@ def test_page_shows_the_complete_saga(log_in: LogIn) -> None:
     for shown in (
         "The compensation of book_flight has used all its attempts; its effect remains.",
         "It turned back because pay refused: tests.admin.trips.CardDeclined: No money.",
-        "Fix what the error says keeps the participant from undoing it",
+        "Fix the cause that the error names. Then retry.",
         str(saga.pk),
         saga.keys.get().value,
         "trip, version 3",

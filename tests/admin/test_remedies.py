@@ -113,13 +113,14 @@ def test_repair_asks_for_a_reason_and_retries(log_in: LogIn, bank: Bank) -> None
     assert f'href="{url}"' in read(client.get(page_of(saga)))
     page = read(client.get(url))
     assert "Opens the airline." in page
+    assert page.count(" autofocus ") == 1
     assert 'name="retries" id="id_retries" checked' in page
 
     refused = client.post(url, form_of(saga, reason="soon", retries="on"))
     assert (refused.status_code, bank.calls) == (400, [])
     done = client.post(url, form_of(saga, retries="on"), follow=True)
 
-    assert "The airline is open. book_flight is due now, with a fresh budget." in read(done)
+    assert "Done: The airline is open. book_flight is due now, with a fresh budget. The state below" in read(done)
     assert [what for what, _, _ in operations_of(saga)] == [REMEDY, REMEDY, "retry"]
     assert {reason for _, _, reason in operations_of(saga)} == {REASON}
     assert drain(saga).state == "compensated"

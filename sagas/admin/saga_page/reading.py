@@ -42,7 +42,7 @@ NO_FAILURES = (Outcome.IN_PROGRESS, Outcome.SUCCEEDED)
 
 KEYS_AND_NOTES = """
     SELECT (
-        SELECT coalesce(json_object_agg(name, value ORDER BY name), '{}') FROM sagas_sagakey WHERE saga_id = %(saga)s
+        SELECT coalesce(json_object_agg(name, value ORDER BY id), '{}') FROM sagas_sagakey WHERE saga_id = %(saga)s
     ), (
         SELECT coalesce(json_agg(note), '[]') FROM (
             SELECT number, at, coalesce(actor, '') AS actor, reason AS text
@@ -61,7 +61,7 @@ class SagaReading:
     selection: Selection
     """The wanted selection, without a step that the saga does not have."""
     keys: dict[str, str]
-    """Its business keys by name."""
+    """Its business keys by name, as they were given at the start."""
     attempts: list[SagaAttempt]
     """The newest attempts, or those before a given one, in order."""
     has_older_attempts: bool
@@ -128,8 +128,8 @@ def read_history_since(saga_id: UUID, number: int) -> list[SagaHistory]:
 
 
 def read_name(saga_id: UUID) -> str:
-    """Return a saga's name in titles: its definition with its business keys, or its id without keys."""
-    keys = SagaKey.objects.using(engine_database()).filter(saga_id=saga_id).order_by("name")
+    """Return a saga's name in titles: its definition with its business keys as they were given, or its id without."""
+    keys = SagaKey.objects.using(engine_database()).filter(saga_id=saga_id).order_by("pk")
     found = list(keys.values_list("saga__definition", "value"))
     return show_invisible(" ".join([found[0][0], *(value for _, value in found)])) if found else str(saga_id)
 
