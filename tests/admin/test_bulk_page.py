@@ -107,7 +107,8 @@ def test_open_page_receives_the_progress_of_a_bulk(log_in: LogIn) -> None:
     assert (first.json()["news"], over.json()["news"]) == (
         "0 % of 1 sagas have a result.", "Finished: 1 of 1 sagas have a result.",
     )  # fmt: skip
-    assert [*first.json()["parts"]] == ["[data-part=head]", "[data-part=progress]", "[data-part=results]"]
+    parts = ["[data-part=head]", "[data-part=progress]", "[data-part=results]"]
+    assert [*first.json()["parts"]] == [*parts, "#saga-count-needs-attention", "#saga-count-bulks"]
     assert 'data-part="progress" data-live' in first.json()["parts"]["[data-part=progress]"]
     assert "data-live" not in "".join(over.json()["parts"].values())
     assert "Stop this bulk" not in over.json()["parts"]["[data-part=stop]"]
