@@ -27,6 +27,7 @@ from ..ui.view_only import engine_database
 SAMPLE_SIZE = 10
 ITEMS_SHOWN = 100
 MAX_KINDS = 20  # pairs of definition and state, counted in the set
+MAX_FOLLOWED = 1_000  # sagas of an ended bulk whose states are counted at every refresh
 
 STATE_BADGES = {
     BulkState.FROZEN: Badge(word="not confirmed", icon="circle", tone=Tone.QUIET),
@@ -122,7 +123,7 @@ class BulkPage:
     counts: tuple[ResultCount, ...] = ()
     """Results that occur, with their counts."""
     kinds: tuple[tuple[str, Badge, int], ...] = ()
-    """Definition, current display state and number of the sagas of the set."""
+    """Definition, current display state and number of the sagas; empty while it runs, and after a large one."""
     sample: tuple[SampleRow, ...] = ()
     """The first sagas of the set."""
     items: tuple[ItemRow, ...] = ()
@@ -159,7 +160,7 @@ def build_bulk_page(found: SagaBulk, *, site: str, chosen: str, after: int) -> B
         needs_count=found.total > CONFIRM_COUNT_ABOVE,
         done=progress.ended,
         counts=counted,
-        kinds=_count_kinds(found) if is_frozen else (),
+        kinds=_count_kinds(found) if is_frozen or (found.ended_at and found.total <= MAX_FOLLOWED) else (),
         sample=_read_sample(found, operation, site) if is_frozen else (),
         items=items[:ITEMS_SHOWN],
         chosen=chosen,
@@ -168,7 +169,10 @@ def build_bulk_page(found: SagaBulk, *, site: str, chosen: str, after: int) -> B
 
 
 def _count_kinds(found: SagaBulk) -> tuple[tuple[str, Badge, int], ...]:
-    """Count the sagas of a set by definition and display state, most first, to expose a filter that is too wide."""
+    """Count the sagas of a set by definition and display state, most first.
+
+    Before, it exposes a filter that is too wide; afterwards, what came of the operation.
+    """
     ids = bulk.select_items(found.pk).order_by().values("saga_id")
     sagas = annotate_display_state(Saga.objects.using(engine_database()).filter(pk__in=ids).order_by())
     kinds = sagas.values_list("definition", "display_state").annotate(count=Count("pk"))  # type: ignore[misc]
