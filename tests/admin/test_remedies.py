@@ -1,5 +1,6 @@
 """Remedies in the console: buttons of the saga page, the answer with the operation that follows, repairs."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -95,6 +96,16 @@ def test_answer_without_an_operation_says_why(log_in: LogIn, bank: Bank) -> None
     answered = read(response).replace("\u2068", "").replace("\u2069", "")
     assert "Mark refused is not possible: operator lacks the permission sagas.override_saga." in answered
     assert "Back to the saga" in answered
+
+
+def test_repair_stands_first_and_alone_is_recommended(log_in: LogIn, bank: Bank) -> None:
+    remedy("ask_airline", definition="trip", steps=["book_flight"], label="Ask the airline")(bank.call)
+    saga = trips.make_compensation_failing()
+
+    page = read(log_in("operator").get(page_of(saga))).replace("\u2068", "").replace("\u2069", "")
+
+    labels = re.findall(r'class="saga-button( saga-button-main)?"[^>]*>(Mend|Ask the airline): book_flight<', page)
+    assert labels == [(" saga-button-main", "Mend"), ("", "Ask the airline")]
 
 
 def test_look_up_asks_only_by_post(log_in: LogIn, bank: Bank) -> None:
