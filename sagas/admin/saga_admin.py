@@ -126,9 +126,6 @@ class SagaAdmin(ConsoleAdmin):
     change_list_template = "admin/sagas/saga/change_list.html"
     action_form = bulk_choosing.SelectionForm
 
-    class Media:
-        css = {"all": ("sagas/overview.css",)}
-
     def get_queryset(self, request: HttpRequest) -> QuerySet[Saga]:
         """Return the sagas of the engine's database."""
         sagas: QuerySet[Saga] = super().get_queryset(request)

@@ -16,7 +16,6 @@ from ..saga_page.page import GRAVE
 EVIDENCE_OPERATIONS = frozenset({Operation.MARK_SUCCEEDED, Operation.MARK_REFUSED, Operation.MARK_COMPENSATED})
 RESULT_OPERATIONS = frozenset({Operation.SKIP, Operation.MARK_SUCCEEDED})
 MAX_NUMBER = 2_147_483_647  # of a PostgreSQL integer
-FOCUSED = {"autofocus": True}  # the operator types the reason without a click
 
 
 class WordsField(forms.CharField):
@@ -99,7 +98,7 @@ class OperationForm(forms.Form):
     def __init__(self, *args: Any, operation: Operation, **kwargs: Any) -> None:
         super().__init__(*args, **{"label_suffix": "", **kwargs})
         if operation not in GRAVE:  # there, the browser must not scroll past the plan
-            self.fields["reason"].widget.attrs.update(FOCUSED)
+            self.fields["reason"].widget.attrs["autofocus"] = True
         if operation in EVIDENCE_OPERATIONS:
             self.fields["evidence"] = WordsField(
                 label="Evidence", help_text="How you know: who said so, or where it is recorded. Kept in the history."

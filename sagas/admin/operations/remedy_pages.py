@@ -22,7 +22,7 @@ from ...operators.remedies import OfferedRemedy, RemedyResult
 from ..saga_page.reading import read_name
 from ..ui.addresses import find_saga_url
 from ..ui.console_admin import ConsoleAdmin
-from .forms import FOCUSED, MAX_NUMBER, WordsField
+from .forms import MAX_NUMBER, WordsField
 from .operation_pages import WORKER_FOLLOWS, OperationPage
 
 TEMPLATE = "admin/sagas/saga/remedy.html"
@@ -37,7 +37,7 @@ class RepairForm(forms.Form):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"label_suffix": "", **kwargs})
-        self.fields["reason"].widget.attrs.update(FOCUSED)
+        self.fields["reason"].widget.attrs["autofocus"] = True
 
 
 class RemedyPage:
