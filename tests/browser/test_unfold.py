@@ -114,7 +114,7 @@ def test_pages_open(harbour: Harbour, page: Page) -> None:
         "failures": "/admin/sagas/saga/failures/",
         "log": "/admin/sagas/saga/log/",
         "bulks": "/admin/sagas/sagabulk/",
-        "graph": f"{saga}/change/",
+        "graph": f"{saga}/change/?tab=graph",
         "timeline": f"{saga}/change/?tab=timeline",
         "steps": f"{saga}/change/?tab=steps",
         "history": f"{saga}/change/?tab=history",
