@@ -90,7 +90,7 @@ class LogPage:
 def read_log(wanted: LogQuery, *, with_bulks: bool = False) -> LogPage:
     """Return a page of operations, newest first; an invalid place begins at the newest."""
     using = get_settings().database
-    keys = SagaKey.objects.using(using).order_by("name")
+    keys = SagaKey.objects.using(using).order_by("pk")
     sagas = Saga.objects.using(using).only("definition").prefetch_related(Prefetch("keys", keys, to_attr="listed_keys"))
     rows = _select(wanted).order_by("-at", "-pk").prefetch_related(Prefetch("saga", sagas))
     found: list[SagaHistory | LoggedBulk] = [
