@@ -96,7 +96,7 @@ def test_page_without_a_known_list_has_no_links(log_in: LogIn, filters: str) -> 
     response = log_in("viewer").get(page_of(saga, **{LIST_FILTERS: filters}))
 
     assert (response.context["previous_url"], response.context["next_url"]) == ("", "")
-    assert 'class="saga-beside"' not in read(response)
+    assert 'class="saga-neighbours"' not in read(response)
 
 
 def test_page_and_position_of_the_list_do_not_matter(log_in: LogIn) -> None:

@@ -78,13 +78,13 @@ def test_links_lead_through_the_list(visit: Visit, has_scripts: bool) -> None:
     page.locator("#result_list tbody th a").first.click()
     expect(page).to_have_url(re.compile(str(third.pk)))
     beside = page.get_by_role("navigation", name="Sagas beside this one in its list")
-    expect(beside.get_by_role("link")).to_have_text(["Next ›"])
+    expect(beside.get_by_role("link")).to_contain_text(["Next"])
 
     page.get_by_role("navigation", name="Views of this saga").get_by_role("link", name="Steps").click()
     beside.get_by_role("link", name="Next").click()
 
     expect(page).to_have_url(re.compile(str(first.pk)))
-    expect(beside.get_by_role("link")).to_have_text(["‹ Previous"])
+    expect(beside.get_by_role("link")).to_contain_text(["Previous"])
 
 
 def test_keys_lead_through_the_list(visit: Visit) -> None:

@@ -49,8 +49,8 @@
     "/": search,
     j: () => moveRow(1),
     k: () => moveRow(-1),
-    p: () => follow(".saga-beside a[rel=prev]"),
-    n: () => follow(".saga-beside a[rel=next]"),
+    p: () => follow(".saga-neighbours a[rel=prev]"),
+    n: () => follow(".saga-neighbours a[rel=next]"),
     "?": () => help.showModal(),
     Enter: () => {
       const fold = document.activeElement.matches("tr") && find("details", document.activeElement);
