@@ -129,6 +129,12 @@ def test_pages_open(harbour: Harbour, page: Page) -> None:
         assert too_wide <= 0, f"{path} is {too_wide} px too wide"
 
 
+def test_page_of_a_saga_leads_through_the_list(harbour: Harbour, page: Page) -> None:
+    page.goto(f"{harbour.address}/admin/sagas/saga/{harbour.sagas[1]}/change/")
+
+    expect(page.get_by_role("navigation", name="Sagas beside this one in its list")).to_have_count(1)
+
+
 def test_saga_is_retried_from_its_page(harbour: Harbour, page: Page) -> None:
     saga_id = harbour.sagas[1]
     page.goto(f"{harbour.address}/admin/sagas/saga/{saga_id}/change/")
