@@ -46,8 +46,9 @@ def select_for_list(queryset: QuerySet[Saga], *, with_results: bool = False) -> 
     ``with_results``: read whole steps, as preconditions need them.
     """
     steps = SagaStep.objects.using(queryset.db).order_by("position")
-    listed = Prefetch("steps", steps if with_results else steps.defer("result"), to_attr="listed_steps")
-    return with_keys(queryset.defer("input", "effects_left").annotate(db_now=database_now())).prefetch_related(listed)
+    wanted = steps if with_results else steps.defer("result")
+    sagas = with_keys(queryset.defer("input", "effects_left").annotate(db_now=database_now()))
+    return sagas.prefetch_related(Prefetch("steps", wanted, to_attr="listed_steps"))
 
 
 def with_keys(queryset: QuerySet[Saga]) -> QuerySet[Saga]:
