@@ -61,6 +61,18 @@ def test_page_shows_the_complete_saga(log_in: LogIn) -> None:
         assert f'<th scope="row">{entry.number}</th>' in text
 
 
+def test_title_has_the_keys_in_the_order_in_which_they_were_given(log_in: LogIn) -> None:
+    saga, client = trips.start(order="ORD-1", customer="CUST-1"), log_in("operator")
+    operations.pause(saga.pk, actor=trips.BOSS, reason=trips.REASON)
+
+    page = client.get(page_of(saga))
+
+    assert page.context["title"] == "trip ORD-1 CUST-1"
+    assert list(page.context["page"].keys) == ["order", "customer"]
+    for url in (action_of(saga, Operation.RESUME), f"{LIST}log/"):
+        assert "trip ORD-1 CUST-1" in read(client.get(url))
+
+
 @pytest.mark.parametrize("maker", trips.MAKERS)
 @pytest.mark.parametrize("person", ["viewer", "admin"])
 def test_every_state_has_a_page_with_few_queries(log_in: LogIn, person: str, maker: str) -> None:
@@ -259,7 +271,7 @@ def test_saga_without_steps_has_a_page(log_in: LogIn) -> None:
     for tab in Tab:
         text = read(client.get(page_of(saga, tab)))
         assert "completed" in text
-    assert "This saga has no steps." in read(client.get(page_of(saga)))
+    assert "This saga has no steps." in read(client.get(page_of(saga, Tab.GRAPH)))
 
 
 @pytest.mark.parametrize("person", ["viewer", "admin"])
@@ -274,17 +286,17 @@ def test_any_number_of_steps_with_any_names_is_drawn(log_in: LogIn, person: str)
         assert len(queries) <= 10
         assert b"<script>alert" not in response.content
         assert HOSTILE in read(response) or tab is Tab.HISTORY  # keeps the old name
-    assert "with these steps; the graph shows what the saga has stored" in read(client.get(page_of(saga)))
+    assert "with these steps; the graph shows what the saga has stored" in read(client.get(page_of(saga, Tab.GRAPH)))
     assert client.get(page_of(saga, "steps", step=HOSTILE)).context["page"].steps[7].is_chosen
 
 
 def test_graph_shows_the_steps_of_the_definition(log_in: LogIn) -> None:
     saga = trips.make_completed()
 
-    text = read(log_in("viewer").get(page_of(saga)))
+    text = read(log_in("viewer").get(page_of(saga, Tab.GRAPH)))
     with registry.preserved():
         registry.forget("trip", 3)
-        lost = read(log_in("viewer").get(page_of(saga)))
+        lost = read(log_in("viewer").get(page_of(saga, Tab.GRAPH)))
 
     assert "payments, external" in text
     assert "payments, external" not in lost

@@ -98,7 +98,7 @@ class SagaPage:
     account: Account
     """Its state in sentences."""
     keys: dict[str, str]
-    """Its business keys by name."""
+    """Its business keys by name, in the order in which they were given."""
     facts: tuple[tuple[str, Any], ...]
     """Label, and a text or a Moment."""
     is_definition_missing: bool
