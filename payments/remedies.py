@@ -65,7 +65,7 @@ def clear_failure(step: StepContext[Any]) -> RemedyAnswer:
 
     cleared = sandbox.clear_failure(key=step.key_of(AUTHORIZE))
     what = "works again" if cleared.failure_cleared_at else "was not failing"
-    return RemedyAnswer(text=f"{cleared.key}: the authorisation {what}.", suggests=RETRY)
+    return RemedyAnswer(text=f"Authorisation {cleared.key} {what}.", suggests=RETRY)
 
 
 if getattr(settings, "PAYMENT_GATEWAY", "sandbox") == "sandbox":

@@ -24,4 +24,6 @@ def fix_job(step: StepContext[EngravingInput]) -> RemedyAnswer:
     """End the trouble of the saga's job."""
     job = Job.objects.get(number=step.input.job)
     fix(job)
-    return RemedyAnswer(text=f"{job.number}: {job.get_trouble_display()}, and fixed.", suggests=["retry"])
+    return RemedyAnswer(
+        text=f"{job.number} is fixed; its trouble was: {job.get_trouble_display()}.", suggests=["retry"]
+    )

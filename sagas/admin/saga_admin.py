@@ -29,6 +29,7 @@ from .operations import note_page, operation_pages, remedy_pages
 from .reports import overview_urls, refreshing
 from .saga_list.filters import FILTERS, PARAMETERS
 from .saga_list.group_rows import build_group_rows, list_groups
+from .saga_list.neighbours import OpenedFrom
 from .saga_list.rows import attach_rows, row_of, select_for_list
 from .saga_page import payloads
 from .saga_page.page_view import read_page
@@ -126,9 +127,6 @@ class SagaAdmin(ConsoleAdmin):
     change_list_template = "admin/sagas/saga/change_list.html"
     action_form = bulk_choosing.SelectionForm
 
-    class Media:
-        css = {"all": ("sagas/overview.css",)}
-
     def get_queryset(self, request: HttpRequest) -> QuerySet[Saga]:
         """Return the sagas of the engine's database."""
         sagas: QuerySet[Saga] = super().get_queryset(request)
@@ -217,10 +215,12 @@ class SagaAdmin(ConsoleAdmin):
         except QueryRefused as error:
             return self.refuse_query(request, str(error))
         saga_id = parse_saga_id(object_id)
-        page = read_page(self, request, saga_id) if saga_id else None
+        opened_from = OpenedFrom(self, request)
+        page = read_page(self, request, saga_id, opened_from.select_neighbours) if saga_id else None
         if page is None:
             return self.redirect_to_list(request, object_id)
-        return self.render(request, "admin/sagas/saga/page.html", {**page, **(extra_context or {})})
+        context = {**page, **opened_from.link(page["neighbours"]), **(extra_context or {})}
+        return self.render(request, "admin/sagas/saga/page.html", context)
 
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None

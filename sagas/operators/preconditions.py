@@ -144,7 +144,8 @@ def _describe_step(row: SagaStep, saga: Saga) -> str:
     text = f"{row.name} {badge_of_step(row, saga).text}"
     if row.due_at is None:
         return text
-    return f"{text}, due {describe_moment(row.due_at)}, {row.budget_used} attempts of its budget used"
+    used = f"{row.budget_used} attempt{'' if row.budget_used == 1 else 's'}"
+    return f"{text}, due {describe_moment(row.due_at)}, {used} on this budget"
 
 
 def _name_state(row: SagaStep, snapshot: SagaSnapshot) -> str:

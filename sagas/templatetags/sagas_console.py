@@ -58,13 +58,15 @@ def saga_dashboard(context: Context) -> Dashboard | None:
     from ..admin.dashboard.dashboard import build_dashboard
     from ..admin.ui.addresses import find_url, site_of
     from ..admin.ui.spans import PARAMETER
+    from ..operators.actor import Actor
 
     request: Any = context.get("request")
     if request is None or not request.user.has_perm("sagas.view_saga"):
         return None
     site = site_of(request)
     span = request.GET.get(PARAMETER, "")
-    return build_dashboard(site, span) if find_url(site, "sagas_saga_changelist") else None
+    reader = Actor.of_user(request.user)
+    return build_dashboard(site, reader, span) if find_url(site, "sagas_saga_changelist") else None
 
 
 @register.simple_tag(takes_context=True)

@@ -24,7 +24,7 @@ def test_message_is_written_after_the_operation(log_in: LogIn) -> None:
 
     response = client.post(action_of(saga, Operation.RETRY), form_of(saga), follow=True)
 
-    message = "Done: book_hotel is due now, with a fresh budget. The saga is at revision 3. Its state below changes"
+    message = "Done: book_hotel is due now, with a fresh budget. The state below changes"
     assert message in text_of(response)
     assert 'role="status" aria-live="polite"' in text_of(response)
     assert "The bank is back, see ticket 42." in text_of(client.get(page_of(saga), {"tab": "history"}))
@@ -198,6 +198,15 @@ def test_preview_is_shown_before_the_reason_field(log_in: LogIn) -> None:
     assert text.index("book_flight</th>") < text.index("book_hotel</th>") < text.index("<textarea")
     assert "external" in text
     assert f'name="revision" value="{saga.revision}"' in text
+
+
+@pytest.mark.parametrize(("operation", "times"), [(Operation.RETRY, 1), (Operation.COMPENSATE, 0)])
+def test_reason_has_the_focus_unless_the_plan_must_be_read(log_in: LogIn, operation: Operation, times: int) -> None:
+    saga = trips.make_unknown()
+
+    page = log_in("supervisor").get(action_of(saga, operation)).content.decode()
+
+    assert re.findall(r'name="(\w+)"[^>]* autofocus', page) == ["reason"] * times
 
 
 def test_abandon_shows_the_remaining_effects(log_in: LogIn) -> None:

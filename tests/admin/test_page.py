@@ -16,9 +16,10 @@ from sagas.admin.ui.page_selection import Tab
 from sagas.core.definition import registry
 from sagas.models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
 from sagas.operators import operations
+from sagas.operators.preconditions import Operation
 
 from . import large_sagas, trips
-from .pages import HOSTILE, LIST, LogIn, page_of, read, stored
+from .pages import HOSTILE, LIST, LogIn, action_of, page_of, read, stored
 
 pytestmark = pytest.mark.django_db
 
@@ -26,6 +27,13 @@ pytestmark = pytest.mark.django_db
 def read_whole(client: Client, saga: Saga) -> str:
     """Return every view of a saga."""
     return "".join(read(client.get(page_of(saga, tab))) for tab in Tab)
+
+
+def test_titles_name_the_keys_as_they_were_given(log_in: LogIn) -> None:
+    saga, client = trips.start(order="ORD-7", customer="ada"), log_in("supervisor")
+
+    for url in (page_of(saga), action_of(saga, Operation.PAUSE)):
+        assert "trip ORD-7 ada" in read(client.get(url)), url
 
 
 def test_page_shows_the_complete_saga(log_in: LogIn) -> None:
@@ -36,7 +44,7 @@ def test_page_shows_the_complete_saga(log_in: LogIn) -> None:
     for shown in (
         "The compensation of book_flight has used all its attempts; its effect remains.",
         "It turned back because pay refused: tests.admin.trips.CardDeclined: No money.",
-        "Fix what the error says keeps the participant from undoing it",
+        "Fix the cause that the error names. Then retry.",
         str(saga.pk),
         saga.keys.get().value,
         "trip, version 3",
@@ -51,6 +59,18 @@ def test_page_shows_the_complete_saga(log_in: LogIn) -> None:
         assert text.count(f'<tr id="attempt-{attempt.pk}">') == 1
     for entry in SagaHistory.objects.filter(saga=saga):
         assert f'<th scope="row">{entry.number}</th>' in text
+
+
+def test_title_has_the_keys_in_the_order_in_which_they_were_given(log_in: LogIn) -> None:
+    saga, client = trips.start(order="ORD-1", customer="CUST-1"), log_in("operator")
+    operations.pause(saga.pk, actor=trips.BOSS, reason=trips.REASON)
+
+    page = client.get(page_of(saga))
+
+    assert page.context["title"] == "trip ORD-1 CUST-1"
+    assert list(page.context["page"].keys) == ["order", "customer"]
+    for url in (action_of(saga, Operation.RESUME), f"{LIST}log/"):
+        assert "trip ORD-1 CUST-1" in read(client.get(url))
 
 
 @pytest.mark.parametrize("maker", trips.MAKERS)
@@ -251,7 +271,7 @@ def test_saga_without_steps_has_a_page(log_in: LogIn) -> None:
     for tab in Tab:
         text = read(client.get(page_of(saga, tab)))
         assert "completed" in text
-    assert "This saga has no steps." in read(client.get(page_of(saga)))
+    assert "This saga has no steps." in read(client.get(page_of(saga, Tab.GRAPH)))
 
 
 @pytest.mark.parametrize("person", ["viewer", "admin"])
@@ -266,17 +286,17 @@ def test_any_number_of_steps_with_any_names_is_drawn(log_in: LogIn, person: str)
         assert len(queries) <= 10
         assert b"<script>alert" not in response.content
         assert HOSTILE in read(response) or tab is Tab.HISTORY  # keeps the old name
-    assert "with these steps; the graph shows what the saga has stored" in read(client.get(page_of(saga)))
+    assert "with these steps; the graph shows what the saga has stored" in read(client.get(page_of(saga, Tab.GRAPH)))
     assert client.get(page_of(saga, "steps", step=HOSTILE)).context["page"].steps[7].is_chosen
 
 
 def test_graph_shows_the_steps_of_the_definition(log_in: LogIn) -> None:
     saga = trips.make_completed()
 
-    text = read(log_in("viewer").get(page_of(saga)))
+    text = read(log_in("viewer").get(page_of(saga, Tab.GRAPH)))
     with registry.preserved():
         registry.forget("trip", 3)
-        lost = read(log_in("viewer").get(page_of(saga)))
+        lost = read(log_in("viewer").get(page_of(saga, Tab.GRAPH)))
 
     assert "payments, external" in text
     assert "payments, external" not in lost

@@ -1,6 +1,7 @@
 """Attempts and history of a saga: filters and pagination."""
 
 import pytest
+from django.test import Client
 
 from sagas import InProgress, RetryLater
 from sagas.admin.saga_page import reading
@@ -107,3 +108,45 @@ def test_unknown_step_is_not_selected(log_in: LogIn) -> None:
     for tab in Tab:
         shown = log_in("viewer").get(page_of(saga, tab, step=HOSTILE)).context["page"]
         assert (shown.selection.step, shown.all_steps_url) == ("", "")
+
+
+def read_moves(client: Client, saga: Saga, **query: str) -> dict[str, list[str]]:
+    moves: dict[str, list[str]] = {}
+    for row in client.get(page_of(saga, "history", **query)).context["page"].history:
+        if row.move:
+            moves.setdefault(row.step, []).append(row.move)
+    return moves
+
+
+def test_moves_have_the_words_of_the_badges(log_in: LogIn) -> None:
+    saga = trips.start()
+    with faults() as fault:
+        fault.refuse("book_flight", InProgress("Still looking.", poll_after=0))
+        fault.refuse("book_flight", RetryLater("No line."))
+        drain(saga)
+    client = log_in("viewer")
+
+    moves = read_moves(client, saga)
+
+    assert moves[""] == ["pending", "pending → running", "running → completed"]
+    assert moves["book_flight"] == [
+        "not started → running", "running → waiting for an answer", "waiting for an answer → running",
+        "running → waiting for a retry", "waiting for a retry → running", "running → succeeded",
+    ]  # fmt: skip
+
+
+def test_moves_of_compensations_and_operations_have_the_words_of_the_badges(log_in: LogIn) -> None:
+    failing, held = trips.make_compensation_failing(), trips.make_held_unknown()
+    operations.mark_refused(
+        held.pk, actor=trips.BOSS, reason=trips.REASON, step="pay", evidence="The bank's own page shows it."
+    )
+    client = log_in("viewer")
+
+    moves = read_moves(client, failing)["book_flight"]
+
+    assert moves[2:5] == [
+        "succeeded → compensating", "compensating → compensation waits", "compensation waits → compensating",
+    ]  # fmt: skip
+    assert "compensation failing" in moves
+    assert "outcome unknown" in read_moves(client, held)["pay"]
+    assert "Mark refused" in read_moves(client, held, only="people")["pay"]

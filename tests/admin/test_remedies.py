@@ -1,5 +1,6 @@
 """Remedies in the console: buttons of the saga page, the answer with the operation that follows, repairs."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -97,6 +98,16 @@ def test_answer_without_an_operation_says_why(log_in: LogIn, bank: Bank) -> None
     assert "Back to the saga" in answered
 
 
+def test_repair_stands_first_and_alone_is_recommended(log_in: LogIn, bank: Bank) -> None:
+    remedy("ask_airline", definition="trip", steps=["book_flight"], label="Ask the airline")(bank.call)
+    saga = trips.make_compensation_failing()
+
+    page = read(log_in("operator").get(page_of(saga))).replace("\u2068", "").replace("\u2069", "")
+
+    labels = re.findall(r'class="saga-button( saga-button-main)?"[^>]*>(Mend|Ask the airline): book_flight<', page)
+    assert labels == [(" saga-button-main", "Mend"), ("", "Ask the airline")]
+
+
 def test_look_up_asks_only_by_post(log_in: LogIn, bank: Bank) -> None:
     client, saga = log_in("operator"), trips.make_held_unknown()
     before = stored(saga)
@@ -113,13 +124,14 @@ def test_repair_asks_for_a_reason_and_retries(log_in: LogIn, bank: Bank) -> None
     assert f'href="{url}"' in read(client.get(page_of(saga)))
     page = read(client.get(url))
     assert "Opens the airline." in page
+    assert page.count(" autofocus ") == 1
     assert 'name="retries" id="id_retries" checked' in page
 
     refused = client.post(url, form_of(saga, reason="soon", retries="on"))
     assert (refused.status_code, bank.calls) == (400, [])
     done = client.post(url, form_of(saga, retries="on"), follow=True)
 
-    assert "The airline is open. book_flight is due now, with a fresh budget." in read(done)
+    assert "Done: The airline is open. book_flight is due now, with a fresh budget. The state below" in read(done)
     assert [what for what, _, _ in operations_of(saga)] == [REMEDY, REMEDY, "retry"]
     assert {reason for _, _, reason in operations_of(saga)} == {REASON}
     assert drain(saga).state == "compensated"

@@ -1,5 +1,6 @@
 """Saved views in the console: saved from the list, shown beside it, changed and deleted."""
 
+import re
 from html import unescape
 from typing import Any
 
@@ -44,6 +45,12 @@ def test_view_is_saved_from_the_list_and_leads_back(log_in: LogIn) -> None:
     assert "Held &lt;now&gt;" in found.content.decode()
     assert views_of(client.get(LIST))["Held <now>"].is_current is False
     assert views_of(log_in("operator").get(LIST)) == {}
+
+
+def test_menu_says_that_the_saved_views_are_open(log_in: LogIn) -> None:
+    page = log_in("viewer").get(f"{LIST}views/").content.decode()
+
+    assert re.findall(r'<a href="([^"]+)" aria-current="page">', page) == [f"{LIST}views/"]
 
 
 def test_sent_twice_it_is_saved_once(log_in: LogIn) -> None:

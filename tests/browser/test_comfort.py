@@ -223,7 +223,7 @@ def test_list_works_by_keyboard(visit: Visit) -> None:
     [
         ("/admin/sagas/saga/log/", ".saga-operations tbody tr td.saga-what a"),
         ("/admin/sagas/saga/failures/", ".saga-groups > tbody > tr td.saga-links a:last-child"),
-        ("/admin/sagas/", "section table.saga-table > tbody > tr > td a"),
+        ("/admin/sagas/", ".saga-attention tbody th a"),
         ("/admin/sagas/sagabulk/", "#result_list tbody th a"),
         ("/admin/sagas/sagaaccess/", "#result_list tbody .field-saga a"),
     ],

@@ -38,7 +38,7 @@ def place(payment_method: str, **details: str) -> Order:
 class Night:
     """Operator who was called, from the page after the log-in, with the number of clicks so far.
 
-    A press of the mouse is a click; typing into a field is none.
+    A press of the mouse is a click; typing into the focused field is none.
     """
 
     page: Page
@@ -57,8 +57,12 @@ class Night:
         expect(self.page).to_have_title(re.compile(order.number))
 
     def explain(self) -> None:
-        """Type why."""
-        self.page.get_by_label("Reason").fill(REASON)
+        """Type why, after a click into the field unless it has the focus."""
+        field = self.page.get_by_label("Reason")
+        if not field.evaluate("field => field === document.activeElement"):
+            field.click()
+            self.clicks += 1
+        self.page.keyboard.type(REASON)
 
 
 def wake(visit: Visit, role: str, *, has_scripts: bool) -> Night:
@@ -74,7 +78,7 @@ def count_in_ledger(order: Order, kind: str) -> int:
 
 
 @pytest.mark.parametrize("has_scripts", [True, False])
-def test_compensation_that_keeps_failing_is_repaired_in_five_clicks(visit: Visit, has_scripts: bool) -> None:
+def test_compensation_that_keeps_failing_is_repaired_in_four_clicks(visit: Visit, has_scripts: bool) -> None:
     order = place("pm_card_refund_fails", postal_code="00000")
     trips.make_held_unknown()
     night = wake(visit, "operator", has_scripts=has_scripts)
@@ -91,7 +95,7 @@ def test_compensation_that_keeps_failing_is_repaired_in_five_clicks(visit: Visit
     saga = drain(order.saga_id)
     page.reload()
 
-    assert night.clicks <= 5
+    assert night.clicks <= 4
     expect(page.get_by_role("region", name=STANDS)).to_contain_text(re.compile("compensated", re.IGNORECASE))
     assert saga.state == "compensated"
     assert Order.objects.get(pk=order.pk).status == "cancelled"

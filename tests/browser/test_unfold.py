@@ -114,7 +114,7 @@ def test_pages_open(harbour: Harbour, page: Page) -> None:
         "failures": "/admin/sagas/saga/failures/",
         "log": "/admin/sagas/saga/log/",
         "bulks": "/admin/sagas/sagabulk/",
-        "graph": f"{saga}/change/",
+        "graph": f"{saga}/change/?tab=graph",
         "timeline": f"{saga}/change/?tab=timeline",
         "steps": f"{saga}/change/?tab=steps",
         "history": f"{saga}/change/?tab=history",
@@ -127,6 +127,12 @@ def test_pages_open(harbour: Harbour, page: Page) -> None:
         shoot(page, name)
         too_wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert too_wide <= 0, f"{path} is {too_wide} px too wide"
+
+
+def test_page_of_a_saga_leads_through_the_list(harbour: Harbour, page: Page) -> None:
+    page.goto(f"{harbour.address}/admin/sagas/saga/{harbour.sagas[1]}/change/")
+
+    expect(page.get_by_role("navigation", name="Sagas beside this one in its list")).to_have_count(1)
 
 
 def test_saga_is_retried_from_its_page(harbour: Harbour, page: Page) -> None:

@@ -83,7 +83,7 @@ def test_failure_of_the_sandbox_is_cleared_and_may_be_cleared_again() -> None:
     authorize_with("pm_card_refund_fails")
     for _ in range(2):
         found = clear_failure(context("authorize_payment", BACK))
-        assert (found.text, found.suggests) == ("0198:authorize_payment: the authorisation works again.", ("retry",))
+        assert (found.text, found.suggests) == ("Authorisation 0198:authorize_payment works again.", ("retry",))
     assert SandboxAuthorization.objects.get().is_failing is False
 
 

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from sagas.admin.saga_list.filters import PARAMETERS
 from sagas.admin.ui.list_order import LONGEST, SEVEREST, SLOWEST, describe_position
-from sagas.admin.ui.page_selection import Only, Tab
+from sagas.admin.ui.page_selection import LIST_FILTERS, Only, Tab
 from sagas.core.definition import registry
 from sagas.models import Saga, SagaAttempt
 from sagas.operators.preconditions import Operation
@@ -103,6 +103,9 @@ def list_saga_pages(examples: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"history, {only.value}", f"{page}tab=history&only={only.value}"
     yield "older history", f"{page}tab=history&history_before=5"
     yield "older attempts", f"{page}tab=timeline&attempts_before=1000"
+    for filters in ("needs=any", f"needs=any&by={SEVEREST}", f"by={SEVEREST}", f"by={LONGEST}", "step=nothing"):
+        yield f"a saga from {filters}", f"{LIST}{examples['held']}/change/?{urlencode({LIST_FILTERS: filters})}"
+    yield "a saga from the slowest", f"{page}{urlencode({LIST_FILTERS: f'by={SLOWEST}'})}"
     yield "a saga, refreshed", f"{LIST}{examples['completed']}/refresh/"
     yield "an action", f"{LIST}{examples['held']}/act/retry/"
 

@@ -60,7 +60,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
 
     list_display = ("title", "badge", "who", "frozen", "ended")
     list_display_links = ("title",)
-    frozen, ended = moment_column("frozen_at", "Frozen"), moment_column("ended_at", "Ended")
+    frozen, ended = moment_column("frozen_at", "Selected"), moment_column("ended_at", "Ended")
     list_per_page = 50
     list_max_show_all = 0
     ordering = ("-frozen_at", "-id")
@@ -157,7 +157,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
             status = 403 if isinstance(error, PermissionRefused) else 409
             return self._show(request, found, refusal=str(error), status=status)
         if is_new:
-            self.message_user(request, f"Started: workers act on {found.total} sagas now.", messages.SUCCESS)
+            self.message_user(request, f"Started: workers act on {_count(found.total)} now.", messages.SUCCESS)
         else:
             self.message_user(request, "The bulk was already started, and only once.", messages.INFO)
         return HttpResponseRedirect(f"{self._url_of(found)}?{RELOAD}=on")
@@ -200,7 +200,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
         """Show operation, number of sagas and how they were selected; it is the row's link."""
         label = LABELS[Operation(found.operation)]
         return format_html(
-            '{}: {} sagas<span class="saga-key saga-quiet">{}</span>', label, found.total, set_apart(found.words)
+            '{}: {}<span class="saga-key saga-quiet">{}</span>', label, _count(found.total), set_apart(found.words)
         )
 
     @admin.display(description="State")
@@ -319,7 +319,9 @@ class SagaBulkAdmin(ViewOnlyAdmin):
     ) -> TemplateResponse:
         request.current_app = self.admin_site.name
         page = context.get("page")
-        title = f"{page.label}: {page.bulk.total} sagas" if page is not None else "Operation on all matching sagas"
+        title = "Operation on all matching sagas"
+        if page is not None:
+            title = f"{page.label}: {_count(page.bulk.total)}"
         bulks_url = find_url(self.admin_site.name, "sagas_sagabulk_changelist")
         shared = {
             **self.admin_site.each_context(request), "opts": self.opts, "media": self.media, "title": title,
@@ -338,6 +340,11 @@ def _find_patterns(request: HttpRequest, filter: Mapping[str, str]) -> list[str]
         visibility = access_log.log_visible(visibility, actor.name, access_log.What.PAGE, detail=detail)
     found = (find_group(key) for key in keys) if visibility.has_errors else ()
     return [group.pattern for group in found if group is not None and group.pattern]
+
+
+def _count(total: int) -> str:
+    """Return a number of sagas in words."""
+    return f"{total} saga{'' if total == 1 else 's'}"
 
 
 def _describe_progress(page: BulkPage) -> str:

@@ -1,6 +1,6 @@
 """Ways from the list of sagas to a bulk: the selected rows, or everything that matches the filter."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -18,10 +18,6 @@ from ..saga_list.strict_query import filter_query, find_obstacle
 from ..ui.addresses import find_url, site_of
 from ..ui.console_admin import ConsoleAdmin
 
-VERBS: Mapping[Operation, str] = {
-    Operation.RETRY: "retry", Operation.PAUSE: "pause", Operation.RESUME: "resume", Operation.CANCEL: "cancel",
-    Operation.COMPENSATE: "compensate",
-}  # fmt: skip
 Action = tuple[Callable[..., None], str, str]
 
 
@@ -52,12 +48,6 @@ def list_operations(request: HttpRequest) -> list[Operation]:
     """Return the operations that the user may perform in bulk."""
     actor = Actor.of_user(request.user)
     return [operation for operation in preconditions.BULK_OPERATIONS if not preconditions.find_lapse(actor, operation)]
-
-
-def describe_operations(operations: Sequence[Operation]) -> str:
-    """Return operations as the beginning of a label, such as ``Retry, pause or cancel``."""
-    *first, last = [VERBS[operation] for operation in operations] or [""]
-    return (f"{', '.join(first)} or {last}" if first else last).capitalize()
 
 
 def answer_selection(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse | None:

@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count
+from django.db.models import Count, OuterRef, Subquery
 
 from ... import clock
 from ...conf import get_settings
 from ...engine.store.snapshot import SagaSnapshot
-from ...models import BulkResult, BulkState, Saga, SagaBulk, SagaBulkItem, SagaStep
+from ...models import BulkResult, BulkState, Saga, SagaBulk, SagaBulkItem
 from ...operators import preview
 from ...operators.bulk import freezing as bulk
 from ...operators.bulk.preconditions import CONFIRM_COUNT_ABOVE
@@ -19,7 +19,7 @@ from ...operators.preconditions import Operation
 from ...operators.presentation import Badge, DisplayState, annotate_display_state, badge_of_state
 from ...operators.presentation.badges import Tone
 from ...operators.preview import LABELS
-from ..saga_list.rows import attach_rows, row_of, select_for_list
+from ..saga_list.rows import attach_rows, row_of, select_for_list, with_keys
 from ..ui.addresses import find_saga_url
 from ..ui.formatting import Moment, show_moment
 from ..ui.view_only import engine_database
@@ -27,6 +27,7 @@ from ..ui.view_only import engine_database
 SAMPLE_SIZE = 10
 ITEMS_SHOWN = 100
 MAX_KINDS = 20  # pairs of definition and state, counted in the set
+MAX_FOLLOWED = 1_000  # sagas of an ended bulk whose states are counted at every refresh
 
 STATE_BADGES = {
     BulkState.FROZEN: Badge(word="not confirmed", icon="circle", tone=Tone.QUIET),
@@ -122,7 +123,7 @@ class BulkPage:
     counts: tuple[ResultCount, ...] = ()
     """Results that occur, with their counts."""
     kinds: tuple[tuple[str, Badge, int], ...] = ()
-    """Definition, current display state and number of the sagas of the set."""
+    """Definition, current display state and number of the sagas; empty while it runs, and after a large one."""
     sample: tuple[SampleRow, ...] = ()
     """The first sagas of the set."""
     items: tuple[ItemRow, ...] = ()
@@ -134,8 +135,11 @@ class BulkPage:
 
 
 def build_bulk_page(found: SagaBulk, *, site: str, chosen: str, after: int) -> BulkPage:
-    """Return the page of a bulk on an admin site; once started, with the results after a position."""
-    now = clock.read_now(engine_database())
+    """Return the page of a bulk on an admin site; once started, with the results after a position.
+
+    ``found``: read by ``find_bulk``.
+    """
+    now = clock.shifted(found.db_now)  # type: ignore[attr-defined]
     expires_at = found.frozen_at + get_settings().bulk_confirm_within
     operation = Operation(found.operation)
     is_frozen = found.state == BulkState.FROZEN
@@ -159,7 +163,7 @@ def build_bulk_page(found: SagaBulk, *, site: str, chosen: str, after: int) -> B
         needs_count=found.total > CONFIRM_COUNT_ABOVE,
         done=progress.ended,
         counts=counted,
-        kinds=_count_kinds(found) if is_frozen else (),
+        kinds=_count_kinds(found) if is_frozen or (found.ended_at and found.total <= MAX_FOLLOWED) else (),
         sample=_read_sample(found, operation, site) if is_frozen else (),
         items=items[:ITEMS_SHOWN],
         chosen=chosen,
@@ -168,7 +172,10 @@ def build_bulk_page(found: SagaBulk, *, site: str, chosen: str, after: int) -> B
 
 
 def _count_kinds(found: SagaBulk) -> tuple[tuple[str, Badge, int], ...]:
-    """Count the sagas of a set by definition and display state, most first, to expose a filter that is too wide."""
+    """Count the sagas of a set by definition and display state, most first.
+
+    Before, it exposes a filter that is too wide; afterwards, what came of the operation.
+    """
     ids = bulk.select_items(found.pk).order_by().values("saga_id")
     sagas = annotate_display_state(Saga.objects.using(engine_database()).filter(pk__in=ids).order_by())
     kinds = sagas.values_list("definition", "display_state").annotate(count=Count("pk"))  # type: ignore[misc]
@@ -177,17 +184,15 @@ def _count_kinds(found: SagaBulk) -> tuple[tuple[str, Badge, int], ...]:
 
 
 def _read_sample(found: SagaBulk, operation: Operation, site: str) -> tuple[SampleRow, ...]:
-    ids = list(bulk.select_items(found.pk).order_by("position").values_list("saga_id", flat=True)[:SAMPLE_SIZE])
-    sagas = _read_sagas(ids)
-    steps: dict[UUID, list[SagaStep]] = {pk: [] for pk in sagas}
-    # Whole rows, unlike those of a list: the preconditions read every column.
-    for step in SagaStep.objects.using(engine_database()).filter(saga_id__in=list(sagas)).order_by("position"):
-        steps[step.saga_id].append(step)
-    return tuple(_show_sample(sagas[pk], steps[pk], operation, site) for pk in ids if pk in sagas)
+    first = bulk.select_items(found.pk).order_by("position").values("saga_id")[:SAMPLE_SIZE]
+    place = bulk.select_items(found.pk).filter(saga_id=OuterRef("pk")).values("position")
+    sagas = select_for_list(Saga.objects.using(engine_database()).filter(pk__in=first), with_results=True)
+    ordered = sagas.annotate(place=Subquery(place)).order_by("place")
+    return tuple(_show_sample(saga, operation, site) for saga in attach_rows(ordered, with_errors=False))
 
 
-def _show_sample(saga: Saga, steps: list[SagaStep], operation: Operation, site: str) -> SampleRow:
-    snapshot = SagaSnapshot(saga, steps, clock.shifted(saga.db_now))  # type: ignore[attr-defined]
+def _show_sample(saga: Any, operation: Operation, site: str) -> SampleRow:
+    snapshot = SagaSnapshot(saga, saga.listed_steps, clock.shifted(saga.db_now))
     row = row_of(saga)
     return SampleRow(
         name=_name(saga),
@@ -220,10 +225,10 @@ def _show_item(item: SagaBulkItem, saga: Saga | None, site: str, now: datetime) 
     )
 
 
-def _read_sagas(ids: Iterable[UUID]) -> dict[UUID, Any]:
-    sagas = select_for_list(Saga.objects.using(engine_database()).filter(pk__in=list(ids)))
-    return {saga.pk: saga for saga in attach_rows(sagas, with_errors=False)}
+def _read_sagas(ids: Iterable[UUID]) -> dict[UUID, Saga]:
+    sagas = Saga.objects.using(engine_database()).filter(pk__in=list(ids)).only("definition")
+    return {saga.pk: saga for saga in with_keys(sagas)}
 
 
-def _name(saga: Saga) -> str:
-    return " ".join([saga.definition, *(value for _, value in row_of(saga).keys)])
+def _name(saga: Any) -> str:
+    return " ".join([saga.definition, *(key.value for key in saga.listed_keys)])

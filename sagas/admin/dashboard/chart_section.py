@@ -35,7 +35,12 @@ class ChartSection:
     """The window."""
     spans: tuple[TimeWindow, ...]
     """Windows to choose from."""
-    questions: tuple[Question, ...]
+    right: Question
+    """Whether all is right."""
+    slow: Question
+    """Whether it is slow."""
+    waiting: Question
+    """Whether work is waiting."""
 
 
 def build_charts(span: str, found: Mapping[str, Statistics], now: datetime) -> ChartSection:
@@ -45,11 +50,9 @@ def build_charts(span: str, found: Mapping[str, Statistics], now: datetime) -> C
     return ChartSection(
         span=TIME_WINDOWS[code],
         spans=tuple(TIME_WINDOWS[known] for known in WINDOWS),
-        questions=(
-            _ask_whether_right(found[window.name], window, label, now),
-            _ask_whether_slow(found[window.name], window, label, now),
-            _ask_whether_waiting(found[DUE], window, label, now),
-        ),
+        right=_ask_whether_right(found[window.name], window, label, now),
+        slow=_ask_whether_slow(found[window.name], window, label, now),
+        waiting=_ask_whether_waiting(found[DUE], window, label, now),
     )
 
 

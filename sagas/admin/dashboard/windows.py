@@ -1,64 +1,40 @@
-"""Cards of time windows: how many sagas were started and closed, how they ended and how long they took."""
+"""Rows of time windows: how many sagas were started and closed, how they ended and how long they took."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ...operators.presentation.drawing.charts import Chart, Part, draw_trend
+from ...operators.presentation.drawing.charts import Part
 from ...operators.presentation.times import describe_span
 from ...operators.queries.statistics import MAX_DURATIONS, Statistics, Window
 
-WIDTH, HEIGHT = 260, 44
+HEADS = ("Started", "Closed", "Completed", "Compensated", "Abandoned", "p50 duration", "p95 duration")
 
 
 @dataclass(frozen=True, kw_only=True)
-class WindowCard:
-    """Card of one time window."""
+class WindowRow:
+    """Row of one time window."""
 
     label: str
     counted: str
     """Age of the statistics."""
-    facts: tuple[tuple[str, str], ...]
-    closed: Chart
-    """Number of closed sagas over time."""
-    durations: Chart
-    """95th percentile of durations over time."""
+    cells: tuple[str, ...]
+    """One for each of ``HEADS``."""
     note: str
     """What was left out; empty when nothing was."""
 
 
-def build_card(window: Window, label: str, counted: Statistics, age: str) -> WindowCard:
-    """Return the card of a window from its statistics."""
+def build_row(window: Window, label: str, counted: Statistics, age: str) -> WindowRow:
+    """Return the row of a window from its statistics."""
     data = counted.data
-    ended = sum_ended(data, window)
-    closed = sum(sum(parts) for parts in ended.values())
-    labels = [part.label for part in list_parts(read_since(data), window)]
-    totals = [sum(parts[place] for parts in ended.values()) for place in range(window.parts)]
-    whole, took = read_took(data, window)
-    p95 = [seconds[1] if seconds else 0.0 for seconds in took]
-    looked_at = whole[0] if whole else 0
-    return WindowCard(
+    whole, _ = read_took(data, window)
+    newest = whole[0] if whole else 0
+    return WindowRow(
         label=label,
         counted=age,
-        facts=tuple(_list_facts(data, ended, closed, whole, window)),
-        closed=draw_trend(
-            totals,
-            labels,
-            [f"{total:,}" for total in totals],
-            width=WIDTH,
-            height=HEIGHT,
-            summary=f"Closed sagas, {label.lower()}: {closed:,}",
-        ),
-        durations=draw_trend(
-            p95,
-            labels,
-            [show_seconds(seconds) if seconds else "none closed" for seconds in p95],
-            width=WIDTH,
-            height=HEIGHT,
-            summary=f"p95 duration, {label.lower()}",
-        ),
-        note=f"Durations of the {looked_at:,} sagas closed last." if looked_at >= MAX_DURATIONS else "",
+        cells=tuple(_list_cells(data, window, whole)) if data else ("-",) * len(HEADS),
+        note=f"Durations of the {newest:,} sagas closed last." if newest >= MAX_DURATIONS else "",
     )
 
 
@@ -97,26 +73,13 @@ def read_took(
     return whole, parts
 
 
-def _list_facts(
-    data: Mapping[str, Any],
-    ended: Mapping[str, list[int]],
-    closed: int,
-    whole: tuple[int, float, float] | None,
-    window: Window,
-) -> list[tuple[str, str]]:
-    if not data:
-        return [("Statistics", "not counted yet")]
-    minutes = window.length.total_seconds() / 60
-    counts = {state: sum(parts) for state, parts in ended.items()}
-    return [
-        ("Started", f"{sum(row['sagas'] for row in data.get('begun', [])):,}"),
-        ("Closed", f"{closed:,}, {_show_rate(closed / minutes)}"),
-        ("Completed", show_share(counts["completed"], closed)),
-        ("Compensated", show_share(counts["compensated"], closed)),
-        ("Abandoned", show_share(counts["abandoned"], closed)),
-        ("p50 duration", show_seconds(whole[1]) if whole else "-"),
-        ("p95 duration", show_seconds(whole[2]) if whole else "-"),
-    ]
+def _list_cells(data: Mapping[str, Any], window: Window, whole: tuple[int, float, float] | None) -> Iterator[str]:
+    counts = {state: sum(parts) for state, parts in sum_ended(data, window).items()}
+    closed = sum(counts.values())
+    yield f"{sum(row['sagas'] for row in data.get('begun', [])):,}"
+    yield f"{closed:,}, {_show_rate(closed / (window.length.total_seconds() / 60))}"
+    yield from (show_share(count, closed) for count in counts.values())
+    yield from (show_seconds(seconds) for seconds in whole[1:]) if whole else ("-", "-")
 
 
 def show_share(count: int, total: int) -> str:

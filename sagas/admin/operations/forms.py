@@ -11,6 +11,7 @@ from ...exceptions import BadRequest, InputRefused
 from ...operators.notes import MAX_NOTE_CHARS
 from ...operators.operations import MAX_REASON_CHARS, MIN_REASON_CHARS, measure_text
 from ...operators.preconditions import Operation
+from ..saga_page.page import GRAVE
 
 EVIDENCE_OPERATIONS = frozenset({Operation.MARK_SUCCEEDED, Operation.MARK_REFUSED, Operation.MARK_COMPENSATED})
 RESULT_OPERATIONS = frozenset({Operation.SKIP, Operation.MARK_SUCCEEDED})
@@ -96,6 +97,8 @@ class OperationForm(forms.Form):
 
     def __init__(self, *args: Any, operation: Operation, **kwargs: Any) -> None:
         super().__init__(*args, **{"label_suffix": "", **kwargs})
+        if operation not in GRAVE:  # there, the browser must not scroll past the plan
+            self.fields["reason"].widget.attrs["autofocus"] = True
         if operation in EVIDENCE_OPERATIONS:
             self.fields["evidence"] = WordsField(
                 label="Evidence", help_text="How you know: who said so, or where it is recorded. Kept in the history."

@@ -45,6 +45,7 @@ PROMISES = {
     Operation.CANCEL: "Asks the saga to turn back as soon as possible.",
     Operation.ABANDON: "Closes the saga for good. Its effects stay and are not compensated.",
 }
+WORKER_FOLLOWS = "The state below changes as soon as a worker goes on."
 # Beside a link back, "Cancel" alone would read as another link back.
 OF_A_WHOLE_SAGA = frozenset({Operation.PAUSE, Operation.RESUME, Operation.CANCEL, Operation.ABANDON})
 TAKES_STEP = preconditions.STEP_REQUIRED | {Operation.RETRY}
@@ -96,9 +97,9 @@ class OperationPage:
             return self._refuse(409, str(error), plan=plan, since=self._read_since(form))
         level = messages.INFO if result.is_repeat else messages.SUCCESS
         done = "Nothing was done" if result.is_repeat else "Done"
-        text = f"{done}: {result.message} The saga is at revision {result.revision}."
+        text = f"{done}: {result.message}"
         if not result.is_repeat and self.operation not in (Operation.PAUSE, Operation.ABANDON):
-            text += " Its state below changes as soon as a worker goes on."
+            text += f" {WORKER_FOLLOWS}"
         messages.add_message(self.request, level, text)
         return HttpResponseRedirect(self._saga_url())
 

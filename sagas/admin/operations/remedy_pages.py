@@ -23,7 +23,7 @@ from ..saga_page.reading import read_name
 from ..ui.addresses import find_saga_url
 from ..ui.console_admin import ConsoleAdmin
 from .forms import MAX_NUMBER, WordsField
-from .operation_pages import OperationPage
+from .operation_pages import WORKER_FOLLOWS, OperationPage
 
 TEMPLATE = "admin/sagas/saga/remedy.html"
 
@@ -34,6 +34,10 @@ class RepairForm(forms.Form):
     revision = forms.IntegerField(min_value=1, max_value=MAX_NUMBER, widget=forms.HiddenInput)
     reason = WordsField(label="Reason", help_text="10 to 500 characters; kept in the history for good.")
     retries = forms.BooleanField(required=False, initial=True)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"label_suffix": "", **kwargs})
+        self.fields["reason"].widget.attrs["autofocus"] = True
 
 
 class RemedyPage:
@@ -70,7 +74,9 @@ class RemedyPage:
             return self._show(SagaSnapshot.load(self.saga_id), offered, form, status=502, failure=str(error))
         if offered.remedy.is_repair:
             level = messages.INFO if found.is_repeat else messages.SUCCESS
-            messages.add_message(self.request, level, f"{found.label}: {found.message}")
+            done = "Nothing was done" if found.is_repeat else "Done"
+            follows = f" {WORKER_FOLLOWS}" if found.retried else ""
+            messages.add_message(self.request, level, f"{done}: {found.message}{follows}")
             return HttpResponseRedirect(self.saga_url)
         if found.suggestion is None:
             return self._render({"answer": found, "label": offered.label})

@@ -23,7 +23,8 @@ from ...operators.queries.definition_statistics import MAX_ATTEMPTS
 from ...operators.queries.definitions import Tries, VersionInUse, VersionsInUse, read_stored_steps, read_versions
 from ...operators.queries.statistics import DAY, MAX_DURATIONS, WEEK
 from ...operators.time_windows import TIME_WINDOWS, TimeWindow
-from ..dashboard.dashboard import describe_counting, show_count
+from ..dashboard.dashboard import describe_counting
+from ..dashboard.tiles import show_count
 from ..dashboard.windows import show_seconds, show_share
 from ..ui.addresses import find_url
 from ..ui.base_filter import QueryRefused, read_choice

@@ -14,7 +14,7 @@ from ...operators.presentation.drawing.charts import Chart, draw_trend
 from ...operators.queries.failures import MAX_FAILURES, MAX_GROUPS, MAX_OPEN, FailureGroup, Failures, read_failures
 from ...operators.time_windows import TIME_WINDOWS
 from ...operators.visibility import find_visibility
-from ..bulks.bulk_choosing import describe_operations, link_to_bulks, list_operations
+from ..bulks.bulk_choosing import link_to_bulks
 from ..ui.addresses import find_url
 from ..ui.base_filter import QueryRefused
 from ..ui.console_admin import ConsoleAdmin
@@ -87,7 +87,6 @@ def failures_view(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpRespon
         "groups": list(_list_rows(found, site, with_errors=with_errors, may_act=may_act)),
         "found": found,
         "may_see_errors": with_errors,
-        "bulk_label": f"{describe_operations(list_operations(request))} those that still fail so …",
         "limits": {"failures": MAX_FAILURES, "groups": MAX_GROUPS, "open": MAX_OPEN},
     }
     return model_admin.render(request, TEMPLATE, context)

@@ -20,6 +20,7 @@ from django.urls import ResolverMatch
 from ...core.states import SagaState
 from ...models import Saga
 from ...models.fields import database_now
+from ...operators.actor import Actor
 from ..dashboard.dashboard import build_dashboard
 from ..saga_page.page_view import read_page
 from ..ui.console_admin import ConsoleAdmin
@@ -67,7 +68,8 @@ def answer_dashboard(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpRes
     """
     if not request.user.has_perm("sagas.view_saga"):
         raise PermissionDenied
-    dashboard = build_dashboard(model_admin.admin_site.name, request.GET.get(PARAMETER, ""))
+    reader = Actor.of_user(request.user)
+    dashboard = build_dashboard(model_admin.admin_site.name, reader, request.GET.get(PARAMETER, ""))
     return answer_parts(request, DASHBOARD_PARTS, {"dashboard": dashboard}, news="")
 
 

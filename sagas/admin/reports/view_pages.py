@@ -101,7 +101,7 @@ def save_view(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
     """Ask for the name of a view with the filters of the URL, or save it."""
     actor = Actor.of_user(request.user)
     try:
-        wanted = read_filter(request)
+        wanted = read_filter(request.GET)
         saved_views.write_query(wanted)
     except BadRequest as error:
         return model_admin.refuse_query(request, f"{error} Nothing was saved.")

@@ -40,17 +40,21 @@ class ListRow:
     """Last error, in one line."""
 
 
-def select_for_list(queryset: QuerySet[Saga]) -> QuerySet[Saga]:
-    """Return the sagas with what a row needs, in three statements however many rows."""
-    steps = SagaStep.objects.using(queryset.db).defer("result").order_by("position")
-    keys = SagaKey.objects.using(queryset.db).order_by("pk")  # as they were given at the start
-    return (
-        queryset.defer("input", "effects_left")
-        .annotate(db_now=database_now())
-        .prefetch_related(
-            Prefetch("steps", steps, to_attr="listed_steps"), Prefetch("keys", keys, to_attr="listed_keys")
-        )
-    )
+def select_for_list(queryset: QuerySet[Saga], *, with_results: bool = False) -> QuerySet[Saga]:
+    """Return the sagas with what a row needs, in three statements however many rows.
+
+    ``with_results``: read whole steps, as preconditions need them.
+    """
+    steps = SagaStep.objects.using(queryset.db).order_by("position")
+    wanted = steps if with_results else steps.defer("result")
+    sagas = with_keys(queryset.defer("input", "effects_left").annotate(db_now=database_now()))
+    return sagas.prefetch_related(Prefetch("steps", wanted, to_attr="listed_steps"))
+
+
+def with_keys(queryset: QuerySet[Saga]) -> QuerySet[Saga]:
+    """Return the sagas with their business keys as ``listed_keys``, in the order in which they were given."""
+    keys = SagaKey.objects.using(queryset.db).order_by("pk")
+    return queryset.prefetch_related(Prefetch("keys", keys, to_attr="listed_keys"))
 
 
 def attach_rows(sagas: Iterable[Saga], *, with_errors: bool) -> list[Saga]:

@@ -51,7 +51,7 @@ def read_matching(admin_site: AdminSite, request: HttpRequest) -> Matching:
     Raises: BadRequest for a parameter that is unknown, repeated, empty or has an invalid value; for no parameter at
     all; for a filter together with ``everything``; and on a site that does not list sagas.
     """
-    given = {name: _read_once(request, name) for name in request.GET}
+    given = {name: _read_once(request.GET, name) for name in request.GET}
     everything = given.pop(EVERYTHING_PARAMETER, None)
     if everything not in (None, "1"):
         raise BadRequest(refuse_value(EVERYTHING_PARAMETER, everything, "1, or left out"))
@@ -69,12 +69,12 @@ def read_matching(admin_site: AdminSite, request: HttpRequest) -> Matching:
     )
 
 
-def read_filter(request: HttpRequest) -> SagaFilter:
+def read_filter(query: QueryDict) -> SagaFilter:
     """Return the filter that the parameters of a URL make, without page, order and position.
 
     Raises: BadRequest for a parameter that is unknown, repeated, empty or has an invalid value.
     """
-    return _read_filter({name: _read_once(request, name) for name in request.GET if name not in PLACES})
+    return _read_filter({name: _read_once(query, name) for name in query if name not in PLACES})
 
 
 def find_obstacle(request: HttpRequest) -> str:
@@ -104,8 +104,8 @@ def filter_query(request: HttpRequest) -> str:
     return query.urlencode()
 
 
-def _read_once(request: HttpRequest, name: str) -> str:
-    values = request.GET.getlist(name)
+def _read_once(query: QueryDict, name: str) -> str:
+    values = query.getlist(name)
     if len(values) != 1:
         raise BadRequest(f"{name[:MAX_SHOWN_CHARS]} comes {len(values)} times; give it once.")
     return values[0]

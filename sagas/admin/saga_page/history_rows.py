@@ -12,6 +12,7 @@ from ..ui.addresses import find_url
 from ..ui.excerpt import Folded, fold, fold_error
 from ..ui.formatting import Moment, show_moment
 from .json_text import JsonText, show_json_text
+from .moves import Moves
 from .payloads import payload_url
 
 
@@ -28,7 +29,7 @@ class HistoryRow:
     step: str
     """Step of the event; empty for the saga."""
     move: str
-    """Former and new state, in words."""
+    """Former and new state, in the words of the badges."""
     actor: str
     """User who acted, or ``engine``."""
     reason: Folded
@@ -47,9 +48,11 @@ def show_history(
     ``entries``: read by ``reading.select_history``. ``site``: the admin site that the links lead to.
     """
     seen: dict[tuple[str, str], int] = {}
+    moves = Moves()
     for entry in entries:
         first = seen.setdefault((entry.step, entry.reason), entry.number) if _is_error(entry) else entry.number
-        yield _show_entry(entry, now, site, visibility, f"no. {first}" if first != entry.number else "")
+        repeats = f"no. {first}" if first != entry.number else ""
+        yield _show_entry(entry, now, site, visibility, move=moves.describe(entry), repeats=repeats)
 
 
 def is_open_to_all(what: str) -> bool:
@@ -62,14 +65,16 @@ def _is_error(entry: SagaHistory) -> bool:
     return entry.actor is None and bool(entry.step)
 
 
-def _show_entry(entry: SagaHistory, now: datetime, site: str, visibility: Visibility, repeats: str) -> HistoryRow:
+def _show_entry(
+    entry: SagaHistory, now: datetime, site: str, visibility: Visibility, *, move: str, repeats: str
+) -> HistoryRow:
     reason = show_error(entry.reason, with_errors=visibility.has_errors) if _is_error(entry) else entry.reason
     return HistoryRow(
         number=entry.number,
         at=show_moment(entry.at, now),
         what=in_words(entry.what),
         step=entry.step,
-        move=" → ".join(dict.fromkeys(in_words(state) for state in (entry.from_state, entry.to_state) if state)),
+        move=move,
         actor=entry.actor if entry.actor is not None else "engine",
         reason=fold_error(reason, repeats=repeats) if _is_error(entry) else fold(reason),
         data=_show_data(entry, site, with_payloads=visibility.has_payloads),

@@ -65,6 +65,8 @@ class RemedyLink:
     """URL of its page, to which a look-up is posted."""
     is_repair: bool
     """Whether its page first asks for a reason."""
+    is_main: bool
+    """Whether it is recommended: a repair, or a look-up without one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +98,7 @@ class SagaPage:
     account: Account
     """Its state in sentences."""
     keys: dict[str, str]
-    """Its business keys by name."""
+    """Its business keys by name, in the order in which they were given."""
     facts: tuple[tuple[str, Any], ...]
     """Label, and a text or a Moment."""
     is_definition_missing: bool
@@ -212,10 +214,14 @@ def operation_url(site: str, saga_id: UUID, operation: Operation, step: str | No
 
 
 def list_remedy_links(snapshot: SagaSnapshot, actor: Actor, site: str) -> Iterator[RemedyLink]:
-    """Yield the remedies that an operator may run now."""
-    for offered in remedies.list_offered(snapshot) if actor.may(remedies.PERMISSION) else ():
+    """Yield the remedies that an operator may run now, repairs first."""
+    found = remedies.list_offered(snapshot) if actor.may(remedies.PERMISSION) else []
+    repaired = {offered.step for offered in found if offered.remedy.is_repair}
+    for offered in sorted(found, key=lambda one: not one.remedy.is_repair):
         url = find_url(site, "sagas_saga_remedy", snapshot.saga.pk, offered.step, offered.remedy.name)
-        yield RemedyLink(label=offered.label, url=url, is_repair=offered.remedy.is_repair)
+        is_repair = offered.remedy.is_repair
+        is_main = is_repair or offered.step not in repaired
+        yield RemedyLink(label=offered.label, url=url, is_repair=is_repair, is_main=is_main)
 
 
 def list_choices(snapshot: SagaSnapshot, actor: Actor, site: str, *, filters: str = "") -> Iterator[Choice]:

@@ -1,8 +1,10 @@
 """Reading of one saga for its page, in few queries and without a lock."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from django.db import connections
@@ -40,16 +42,21 @@ FAILURES = (
 NO_FAILURES = (Outcome.IN_PROGRESS, Outcome.SUCCEEDED)
 
 
-KEYS_AND_NOTES = """
+BESIDE_THE_SAGA = """
     SELECT (
-        SELECT coalesce(json_object_agg(name, value ORDER BY name), '{}') FROM sagas_sagakey WHERE saga_id = %(saga)s
+        SELECT coalesce(json_object_agg(name, value ORDER BY id), '{{}}') FROM sagas_sagakey WHERE saga_id = %s
     ), (
         SELECT coalesce(json_agg(note), '[]') FROM (
             SELECT number, at, coalesce(actor, '') AS actor, reason AS text
-            FROM sagas_sagahistory WHERE saga_id = %(saga)s AND what = %(note)s ORDER BY number DESC LIMIT %(most)s
+            FROM sagas_sagahistory WHERE saga_id = %s AND what = %s ORDER BY number DESC LIMIT %s
         ) AS note
+    ), (
+        SELECT coalesce(json_object_agg(place, id), '{{}}') FROM ({neighbours}) AS neighbour (place, id)
     )
 """
+NO_NEIGHBOURS = "SELECT 0, NULL::uuid WHERE false"
+
+SelectNeighbours = Callable[[Saga], QuerySet[Saga, Any] | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +68,7 @@ class SagaReading:
     selection: Selection
     """The wanted selection, without a step that the saga does not have."""
     keys: dict[str, str]
-    """Its business keys by name."""
+    """Its business keys by name, in the order in which they were given."""
     attempts: list[SagaAttempt]
     """The newest attempts, or those before a given one, in order."""
     has_older_attempts: bool
@@ -72,6 +79,8 @@ class SagaReading:
     """Whether there are older entries."""
     notes: list[SagaNote]
     """The newest notes, the newest first, and one more if there are older ones."""
+    neighbours: dict[int, UUID]
+    """The sagas that ``select_neighbours`` found, by place."""
     input: str
     """Its input as JSON text, or the beginning of that."""
     results: dict[str, str] | None
@@ -83,9 +92,12 @@ class SagaReading:
         return self.snapshot.now
 
 
-def read_saga(saga_id: UUID, selection: Selection, *, with_payloads: bool) -> SagaReading | None:
+def read_saga(
+    saga_id: UUID, selection: Selection, *, with_payloads: bool, select_neighbours: SelectNeighbours | None = None
+) -> SagaReading | None:
     """Return a saga with what its selected view shows, or None when it does not exist.
 
+    ``select_neighbours``: returns the query of place and id of the sagas beside it.
     Saga and steps come from one statement, so they are consistent without a lock: reading must not block workers.
     """
     snapshot = SagaSnapshot.find(saga_id)
@@ -93,7 +105,8 @@ def read_saga(saga_id: UUID, selection: Selection, *, with_payloads: bool) -> Sa
         return None
     if selection.step not in {step.name for step in snapshot.steps}:
         selection = replace(selection, step="")
-    keys, notes = _read_keys_and_notes(saga_id)
+    neighbours = select_neighbours(snapshot.saga) if select_neighbours is not None else None
+    keys, notes, found = _read_beside(saga_id, neighbours)
     attempts = list(_select_attempts(saga_id, selection)) if selection.tab is Tab.TIMELINE else []
     history = list(_select_some_history(saga_id, selection)) if selection.tab is Tab.HISTORY else []
     needs_payloads = with_payloads and selection.tab is Tab.STEPS
@@ -107,19 +120,23 @@ def read_saga(saga_id: UUID, selection: Selection, *, with_payloads: bool) -> Sa
         history=history[:HISTORY_SHOWN][::-1],
         has_older_history=len(history) > HISTORY_SHOWN,
         notes=notes,
+        neighbours=found,
         input=saga_input,
         results=results,
     )
 
 
-def _read_keys_and_notes(saga_id: UUID) -> tuple[dict[str, str], list[SagaNote]]:
-    """Return business keys and newest notes, in one statement."""
-    values: dict[str, UUID | str | int] = {"saga": saga_id, "note": NOTE_ADDED, "most": NOTES_SHOWN + 1}
+def _read_beside(
+    saga_id: UUID, neighbours: QuerySet[Saga, Any] | None
+) -> tuple[dict[str, str], list[SagaNote], dict[int, UUID]]:
+    """Return business keys, newest notes and the sagas beside one, in one statement."""
+    sql, values = neighbours.query.sql_with_params() if neighbours is not None else (NO_NEIGHBOURS, ())
     with connections[engine_database()].cursor() as cursor:
-        cursor.execute(KEYS_AND_NOTES, values)
-        keys, notes = (json.loads(found) if isinstance(found, str) else found for found in cursor.fetchone())
+        cursor.execute(BESIDE_THE_SAGA.format(neighbours=sql), [saga_id, saga_id, NOTE_ADDED, NOTES_SHOWN + 1, *values])
+        keys, notes, found = (json.loads(one) if isinstance(one, str) else one for one in cursor.fetchone())
     moments = [datetime.fromisoformat(note.pop("at")).astimezone(UTC) for note in notes]
-    return keys, [SagaNote(saga_id=saga_id, at=at, **note) for at, note in zip(moments, notes, strict=True)]
+    listed = [SagaNote(saga_id=saga_id, at=at, **note) for at, note in zip(moments, notes, strict=True)]
+    return keys, listed, {int(place): UUID(pk) for place, pk in found.items()}
 
 
 def read_history_since(saga_id: UUID, number: int) -> list[SagaHistory]:
@@ -129,7 +146,7 @@ def read_history_since(saga_id: UUID, number: int) -> list[SagaHistory]:
 
 def read_name(saga_id: UUID) -> str:
     """Return a saga's name in titles: its definition with its business keys, or its id without keys."""
-    keys = SagaKey.objects.using(engine_database()).filter(saga_id=saga_id).order_by("name")
+    keys = SagaKey.objects.using(engine_database()).filter(saga_id=saga_id).order_by("pk")
     found = list(keys.values_list("saga__definition", "value"))
     return show_invisible(" ".join([found[0][0], *(value for _, value in found)])) if found else str(saga_id)
 
@@ -137,10 +154,15 @@ def read_name(saga_id: UUID) -> str:
 def select_history(saga_id: UUID) -> QuerySet[SagaHistory]:
     """Return the history of a saga, newest first.
 
-    Data is JSON text only (``data_text``); the id of the bulk that an entry names is text (``bulk_id``).
+    Data is JSON text only (``data_text``); the bulk and the outcome that an entry names are texts (``bulk_id``,
+    ``outcome``).
     """
     entries = SagaHistory.objects.using(engine_database()).filter(saga_id=saga_id)
-    facts = {"data_text": select_json("data"), "bulk_id": KeyTextTransform("bulk", "data")}
+    facts = {
+        "data_text": select_json("data"),
+        "bulk_id": KeyTextTransform("bulk", "data"),
+        "outcome": KeyTextTransform("outcome", "data"),
+    }
     return entries.defer("data").annotate(**facts).order_by("-number")
 
 

@@ -21,6 +21,7 @@ SEVERITY = re.compile(r"[0-9]{1,3}")
 MICROSECONDS = re.compile(r"-?[0-9]{1,18}")
 SEVEREST, SLOWEST, LONGEST = "severest", "slowest", "longest"
 TOOK = F("closed_at") - F("created_at")
+NEWEST = (F("created_at").desc(), F("id").desc())
 ORDERS: dict[str, tuple[OrderBy, ...]] = {
     SEVEREST: (F("severity").asc(), F("created_at").desc(), F("id").desc()),
     SLOWEST: (TOOK.desc(), F("id").desc()),

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from django.http import HttpRequest
+from django.utils.text import slugify
 
 from ...operators.queries.menu_data import show_count
 from .addresses import find_url, site_of
@@ -22,10 +23,15 @@ class Entry:
     label: str
     url: str
     is_current: bool
-    count: str = ""
-    """Number beside it."""
+    count: str | None = None
+    """Number beside it, empty for none; None for an entry that counts nothing."""
     is_urgent: bool = False
     """Whether the number asks for an operator."""
+
+    @property
+    def count_id(self) -> str:
+        """Id of the element with the number."""
+        return f"saga-count-{slugify(self.label)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +43,8 @@ class Menu:
     """Saved views of the list."""
     views_url: str
     """Page of the saved views."""
+    is_at_views: bool
+    """Whether this is it, or a form that belongs to it."""
     attention: int
     """Number of sagas that need attention."""
     attention_url: str
@@ -60,10 +68,13 @@ def build_menu(request: HttpRequest) -> Menu | None:
     if not request.user.has_perm("sagas.view_saga") or not list_url(site):
         return None
     counts = menu_data_of(request)
+    views_url = find_url(site, "sagas_saga_views")
+    is_at_views = bool(views_url) and request.path.startswith(views_url)
     return Menu(
         entries=tuple(_list_entries(request, site, show_count(counts.attention), show_count(counts.bulks))),
         views=tuple(list_saved_views(request)),
-        views_url=find_url(site, "sagas_saga_views"),
+        views_url=views_url,
+        is_at_views=is_at_views,
         attention=counts.attention,
         attention_url=list_url(site, **NEEDS),
         sagas_url=list_url(site),
@@ -75,18 +86,19 @@ def _list_entries(request: HttpRequest, site: str, attention: str, bulks: str) -
     is_needs = "needs" in request.GET
     listed = list_url(site)
     may = request.user.has_perm
-    places = [
-        ("Overview", find_url(site, "app_list", "sagas"), ""),
-        ("Sagas", listed, ""),
-        ("Failures", find_url(site, "sagas_saga_failures"), ""),
+    places: list[tuple[str, str, str | None]] = [
+        ("Overview", find_url(site, "app_list", "sagas"), None),
+        ("Sagas", listed, None),
+        ("Failures", find_url(site, "sagas_saga_failures"), None),
         ("Bulks", find_url(site, "sagas_sagabulk_changelist") if may("sagas.view_sagabulk") else "", bulks),
-        ("Definitions", find_url(site, "sagas_saga_definitions"), ""),
-        ("Workers", find_url(site, "sagas_sagaworker_changelist") if may("sagas.view_sagaworker") else "", ""),
-        ("Operator log", find_url(site, "sagas_saga_log"), ""),
-        ("Barriers", find_url(site, "sagas_sagabarrier_changelist") if may("sagas.view_sagabarrier") else "", ""),
-        ("Accesses", find_url(site, "sagas_sagaaccess_changelist") if may("sagas.view_sagaaccess") else "", ""),
+        ("Definitions", find_url(site, "sagas_saga_definitions"), None),
+        ("Workers", find_url(site, "sagas_sagaworker_changelist") if may("sagas.view_sagaworker") else "", None),
+        ("Operator log", find_url(site, "sagas_saga_log"), None),
+        ("Barriers", find_url(site, "sagas_sagabarrier_changelist") if may("sagas.view_sagabarrier") else "", None),
+        ("Accesses", find_url(site, "sagas_sagaaccess_changelist") if may("sagas.view_sagaaccess") else "", None),
     ]
-    inner = [url for _, url, _ in places if url and request.path.startswith(url)]
+    pages = [*(url for _, url, _ in places), find_url(site, "sagas_saga_views")]
+    inner = [url for url in pages if url and request.path.startswith(url)]
     here = max(inner, key=len, default="")
     for label, url, count in places:
         if url == listed:

@@ -16,8 +16,10 @@ from django.utils.http import parse_etags
 
 from ...operators.presentation.times import describe_moment
 from .groups import OPERATE, SUPERVISE, VIEW
+from .menu import build_menu
 
 OPEN_SECONDS, CLOSED_SECONDS = 10, 60  # how old relative times on a page may be
+MENU_COUNT = "admin/sagas/includes/menu_count.html"
 CODES = (*VIEW, *OPERATE, *SUPERVISE)
 
 
@@ -56,7 +58,19 @@ def answer_rendered(
 
 
 def _render(request: HttpRequest, templates: Mapping[str, str], context: dict[str, Any]) -> dict[str, str]:
-    return {selector: render_to_string(name, context, request) for selector, name in templates.items()}
+    parts = {selector: render_to_string(name, context, request) for selector, name in templates.items()}
+    return {**parts, **_render_counts(request)}
+
+
+def _render_counts(request: HttpRequest) -> dict[str, str]:
+    """Return the numbers of the menu, which follow what the page shows."""
+    menu = build_menu(request)
+    entries = menu.entries if menu is not None else ()
+    return {
+        f"#{entry.count_id}": render_to_string(MENU_COUNT, {"entry": entry})
+        for entry in entries
+        if entry.count is not None
+    }
 
 
 def _respond(parts: Mapping[str, str], etag: str, *, news: str) -> HttpResponse:

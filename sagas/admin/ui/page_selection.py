@@ -20,8 +20,8 @@ Choice = TypeVar("Choice", bound=StrEnum)
 class Tab(StrEnum):
     """Views of one saga."""
 
-    GRAPH = "graph"
     TIMELINE = "timeline"
+    GRAPH = "graph"
     STEPS = "steps"
     HISTORY = "history"
 
@@ -38,7 +38,7 @@ class Only(StrEnum):
 class Selection:
     """What is shown of a saga."""
 
-    tab: Tab = Tab.GRAPH
+    tab: Tab = Tab.TIMELINE
     """The view."""
     step: str = ""
     """The selected step; empty: none."""
@@ -72,7 +72,7 @@ class Selection:
 def parse_selection(params: Mapping[str, Any]) -> Selection:
     """Return the selection of a URL; an invalid value counts as absent."""
     return Selection(
-        tab=_parse(Tab, params.get("tab"), Tab.GRAPH),
+        tab=_parse(Tab, params.get("tab"), Tab.TIMELINE),
         step=str(params.get("step") or "")[:MAX_NAME_CHARS].replace("\x00", ""),
         only=_parse(Only, params.get("only"), Only.ALL),
         attempts_before=parse_number(params.get("attempts_before")),

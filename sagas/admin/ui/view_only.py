@@ -36,7 +36,13 @@ class ViewOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic 
     change_list_template = "admin/sagas/plain_list.html"
 
     class Media:
-        css = {"all": (Icon("sagas/favicon.svg", rel="icon", type="image/svg+xml"), "sagas/console.css")}
+        css = {
+            "all": (
+                Icon("sagas/favicon.svg", rel="icon", type="image/svg+xml"),
+                "sagas/console.css",
+                "sagas/overview.css",
+            )
+        }
         js = (Script("sagas/console.js", defer=True),)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:

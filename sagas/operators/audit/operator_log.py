@@ -10,7 +10,7 @@ from django.db.models import Prefetch, Q, QuerySet, Value
 
 from ... import clock
 from ...conf import get_settings
-from ...models import BulkState, Saga, SagaBulk, SagaHistory, SagaKey
+from ...models import BulkState, SagaBulk, SagaHistory, SagaKey
 from ...models.history import BY_OPERATORS, NOTE_ADDED, SHELL_MARK, person_of
 from ..queries.keyset import is_below
 
@@ -90,9 +90,9 @@ class LogPage:
 def read_log(wanted: LogQuery, *, with_bulks: bool = False) -> LogPage:
     """Return a page of operations, newest first; an invalid place begins at the newest."""
     using = get_settings().database
-    keys = SagaKey.objects.using(using).order_by("name")
-    sagas = Saga.objects.using(using).only("definition").prefetch_related(Prefetch("keys", keys, to_attr="listed_keys"))
-    rows = _select(wanted).order_by("-at", "-pk").prefetch_related(Prefetch("saga", sagas))
+    keys = SagaKey.objects.using(using).order_by("pk")
+    with_keys = _select(wanted).prefetch_related(Prefetch("saga__keys", keys, to_attr="listed_keys"))
+    rows = with_keys.select_related("saga").defer("saga__input", "saga__effects_left").order_by("-at", "-pk")
     found: list[SagaHistory | LoggedBulk] = [
         *rows[: PAGE + 1],
         *(_read_bulks(wanted) if with_bulks and not wanted.is_note else ()),

@@ -21,6 +21,7 @@ from ...core.states import SagaState
 from ...engine.notify import wakeup_sending
 from ...exceptions import BadRequest, BulkNotFound, OperationRefused, PermissionRefused
 from ...models import BulkResult, BulkState, Saga, SagaBulk, SagaBulkItem
+from ...models.fields import database_now
 from ...transactions import own_transaction
 from ..actor import Actor
 from ..operations import check_text
@@ -204,11 +205,12 @@ def end_bulk(bulk: SagaBulk, state: BulkState, *, stopped_by: str = "", stop_rea
 
 
 def find_bulk(bulk_id: UUID) -> SagaBulk:
-    """Return a bulk.
+    """Return a bulk, with the database's time as ``db_now``.
 
     Raises: BulkNotFound.
     """
-    bulk = SagaBulk.objects.using(get_settings().database).filter(pk=bulk_id).first()
+    bulks = SagaBulk.objects.using(get_settings().database).annotate(db_now=database_now())
+    bulk = bulks.filter(pk=bulk_id).first()
     if bulk is None:
         raise BulkNotFound(f"There is no bulk {bulk_id}.")
     return bulk
@@ -220,7 +222,9 @@ def select_items(bulk_id: UUID) -> QuerySet[SagaBulkItem]:
 
 
 def read_progress(bulk: SagaBulk) -> Progress:
-    """Return a bulk's progress; of a bulk that is over, as written at its end."""
+    """Return a bulk's progress; of a bulk that is over, as written at its end, and none before it is confirmed."""
+    if bulk.state == BulkState.FROZEN:
+        return Progress(total=bulk.total, counts=_list_counts({}, bulk.total))
     return Progress(total=bulk.total, counts=bulk.counts or count_results(bulk.pk, bulk.total))
 
 
@@ -230,7 +234,10 @@ def count_results(bulk_id: UUID, total: int) -> dict[str, int]:
     Shape: every result of BulkResult, and ``not_begun``.
     """
     items = select_items(bulk_id).filter(result__isnull=False)
-    found = dict(items.order_by().values_list("result").annotate(Count("pk")))
+    return _list_counts(dict(items.order_by().values_list("result").annotate(Count("pk"))), total)
+
+
+def _list_counts(found: Mapping[str, int], total: int) -> dict[str, int]:
     counts = {result.value: found.get(result.value, 0) for result in BulkResult}
     return {**counts, NOT_BEGUN: total - sum(counts.values())}
 

@@ -107,7 +107,7 @@ HOLD_ADVICE: Mapping[str, Advice] = {
 }
 STATE_ADVICE: Mapping[DisplayState, Advice] = {
     DisplayState.COMPENSATION_FAILING: Advice(
-        text="Fix what the error says keeps the participant from undoing it.",
+        text="Fix the cause that the error names.",
         options=(
             _retry("Then"),
             _override("If it is already undone,", "mark the step as compensated, with the evidence"),

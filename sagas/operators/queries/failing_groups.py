@@ -3,6 +3,8 @@
 One statement on the index of failing open sagas; the rest of the tables does not matter.
 """
 
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -10,29 +12,31 @@ from typing import Any
 from django.db import connections
 
 from ...conf import get_settings
-from ...moments import in_utc
 
 FEWEST = 6  # more than five sagas of one failure are one line
 MOST_GROUPS = 20
+TIMES = ("oldest_at", "newest_at")
 
-READ = """
+COLLECT = """(
     WITH counted AS (
-        SELECT failing_group, count(*) AS sagas, min(severity) AS severity, min(created_at) AS oldest,
-            max(created_at) AS newest
+        SELECT failing_group, count(*) AS sagas, min(severity) AS severity, min(created_at) AS oldest_at,
+            max(created_at) AS newest_at
         FROM sagas_saga WHERE closed_at IS NULL AND failing_group <> ''
-        GROUP BY failing_group HAVING count(*) >= %(fewest)s
-        ORDER BY sagas DESC, failing_group LIMIT %(most)s
+        GROUP BY failing_group HAVING count(*) >= {fewest}
+        ORDER BY sagas DESC, failing_group LIMIT {most}
+    ), found AS (
+        SELECT counted.failing_group AS key, sagas, counted.severity, oldest_at, newest_at,
+            saga.definition, step.name AS step, failed.direction, failed.error_class, failed.message
+        FROM counted CROSS JOIN LATERAL (
+            SELECT saga_id, step_id, direction, error_class, message FROM sagas_sagaattempt AS attempt
+            WHERE attempt.error_group = counted.failing_group AND attempt.error_group <> ''
+            ORDER BY attempt.started_at DESC LIMIT 1
+        ) AS failed
+        JOIN sagas_saga AS saga ON saga.id = failed.saga_id JOIN sagas_sagastep AS step ON step.id = failed.step_id
     )
-    SELECT counted.failing_group, sagas, counted.severity, oldest AT TIME ZONE 'UTC', newest AT TIME ZONE 'UTC',
-        saga.definition, step.name, failed.direction, failed.error_class, failed.message
-    FROM counted CROSS JOIN LATERAL (
-        SELECT saga_id, step_id, direction, error_class, message FROM sagas_sagaattempt AS attempt
-        WHERE attempt.error_group = counted.failing_group AND attempt.error_group <> ''
-        ORDER BY attempt.started_at DESC LIMIT 1
-    ) AS failed
-    JOIN sagas_saga AS saga ON saga.id = failed.saga_id JOIN sagas_sagastep AS step ON step.id = failed.step_id
-    ORDER BY counted.severity, sagas DESC, counted.failing_group
-"""
+    SELECT coalesce(jsonb_agg(found ORDER BY severity, sagas DESC, key), '[]') FROM found
+)"""
+GROUPS = COLLECT.format(fewest=FEWEST, most=MOST_GROUPS)  # the groups as a JSON array, the most severe first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,13 +64,13 @@ class FailingGroup:
 def read_failing_groups() -> list[FailingGroup]:
     """Return the groups of more than five sagas, the most severe first."""
     with connections[get_settings().database].cursor() as cursor:
-        cursor.execute(READ, {"fewest": FEWEST, "most": MOST_GROUPS})
-        return [_build(*row) for row in cursor.fetchall()]
+        cursor.execute(f"SELECT {GROUPS}::text")
+        return build_failing_groups(json.loads(cursor.fetchone()[0]))
 
 
-def _build(key: str, sagas: int, severity: int, oldest: datetime, newest: datetime, *rest: Any) -> FailingGroup:
-    definition, step, direction, error_class, message = rest
-    return FailingGroup(
-        key=key, sagas=sagas, severity=severity, oldest_at=in_utc(oldest, zone=UTC), newest_at=in_utc(newest, zone=UTC),
-        definition=definition, step=step, direction=direction, error_class=error_class, message=message,
-    )  # fmt: skip
+def build_failing_groups(rows: Iterable[Mapping[str, Any]]) -> list[FailingGroup]:
+    """Return the groups of a value of ``GROUPS``."""
+    return [
+        FailingGroup(**{**row, **{name: datetime.fromisoformat(row[name]).astimezone(UTC) for name in TIMES}})
+        for row in rows
+    ]

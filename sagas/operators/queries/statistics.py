@@ -22,6 +22,7 @@ from ...moments import in_utc
 from ...transactions import own_transaction
 from .. import presentation
 from . import definition_statistics
+from .failing_groups import GROUPS
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +143,8 @@ COUNT_OPEN = """(
             SELECT state, count(*) AS sagas FROM sagas_saga
             WHERE state IN ('completed', 'compensated', 'abandoned') AND closed_at IS NOT NULL AND closed_at >= %s
             GROUP BY state
-        ) AS found)
+        ) AS found),
+        'groups', {groups}
     )
 )"""
 # Each point is the highest age within its time; what is older than a day becomes one point an hour.
@@ -319,7 +321,7 @@ def _compile_needs() -> tuple[str, list[Any]]:
 def _compile_open() -> tuple[str, list[Any]]:
     needs_sql, needs_values = _compile_needs()
     states_sql, states_values = presentation.select_open_states().query.sql_with_params()
-    sql = COUNT_OPEN.format(states=states_sql, needs=needs_sql)
+    sql = COUNT_OPEN.format(states=states_sql, needs=needs_sql, groups=GROUPS)
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return sql, [*states_values, *needs_values, midnight]
 

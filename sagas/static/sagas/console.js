@@ -39,10 +39,18 @@
     else if (comfort.dataset.search) location.assign(`${comfort.dataset.search}#searchbar`);
   }
 
+  function follow(selector) {
+    const link = find(selector);
+    if (link) location.assign(link.href);
+    return Boolean(link);
+  }
+
   const actions = {
     "/": search,
     j: () => moveRow(1),
     k: () => moveRow(-1),
+    p: () => follow(".saga-neighbours a[rel=prev]"),
+    n: () => follow(".saga-neighbours a[rel=next]"),
     "?": () => help.showModal(),
     Enter: () => {
       const fold = document.activeElement.matches("tr") && find("details", document.activeElement);

@@ -10,7 +10,7 @@ from .svg import FONT, attribute, clean, element, shorten, tooltip
 GAP = 1.0
 LEAST_HEIGHT = 1.5  # so that one among a thousand is still visible
 # Pixels of a large chart, and of its text: a character of the font at 11 px is 6.6 px wide.
-WIDTH, PLOT_HEIGHT, LINE = 560.0, 130.0, 18.0
+WIDTH, PLOT_HEIGHT, LINE = 496.0, 130.0, 18.0
 FONT_SIZE, TEXT = 11, 6.6
 RIGHT = 16.0
 SWATCH = 10.0
@@ -106,13 +106,16 @@ def draw_trend(
 
 
 def draw_stack(
-    parts: Sequence[Part], stacked: Sequence[Series], line: Series, axis: Axis, *, unit: str, summary: str
+    parts: Sequence[Part], stacked: Sequence[Series], marks: Series, axis: Axis, *, unit: str, summary: str
 ) -> Chart:
-    """Return a chart of stacked bars with a line over them; the first series is at the bottom."""
-    legend = _draw_legend(stacked, [line], unit)
+    """Return a chart of stacked bars, the first series at the bottom, with a mark across each part.
+
+    A line would lead from part to part, as if there were values between them.
+    """
+    legend = _draw_legend(stacked, [marks], unit)
     where = _lay_out(parts, axis, legend.height)
     columns = [_draw_column(where, stacked, place) for place in range(len(parts))]
-    return _compose(parts, [*stacked, line], where, legend, columns, [_draw_line(where, line)], summary)
+    return _compose(parts, [*stacked, marks], where, legend, columns, [_draw_marks(where, marks)], summary)
 
 
 def draw_lines(parts: Sequence[Part], series: Sequence[Series], axis: Axis, *, unit: str, summary: str) -> Chart:
@@ -219,6 +222,16 @@ def _draw_line(where: _Place, one: Series) -> str:
         d = "M" + "L".join(f"{x:.2f} {y:.2f}" for x, y in points)
         drawn += [element("path", class_="saga-halo", d=d, stroke_width=6), _draw_path(one, d)]
         drawn += [element("circle", cx=f"{x:.2f}", cy=f"{y:.2f}", r=2.5, fill="currentColor") for x, y in points]
+    return element("g", *drawn, class_=f"saga-series-{one.role}") if drawn else ""
+
+
+def _draw_marks(where: _Place, one: Series) -> str:
+    """Return a mark at each value above zero."""
+    drawn = []
+    for place, value in enumerate(one.values):
+        if value:
+            d = f"M{where.left + place * where.step:.2f} {where.bottom - where.height(value):.2f}h{where.step:.2f}"
+            drawn += [element("path", class_="saga-halo", d=d, stroke_width=4), _draw_path(one, d)]
     return element("g", *drawn, class_=f"saga-series-{one.role}") if drawn else ""
 
 
