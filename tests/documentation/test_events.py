@@ -5,7 +5,6 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -16,14 +15,11 @@ from django.conf import settings as project
 from django.db import connection, transaction
 from django.test import override_settings
 
-from config.local.runtime import ROOT
 from sagas.events import EventRefused, catalogue, declaration, event, handlers, publish, relay
 from sagas.events.consumer import ParticipantConsumer
 from sagas.events.settings import get_event_settings
 
-PAGE = ROOT / "docs" / "how-to" / "events.md"
-BLOCK = re.compile(r"^```python\n# (\w+)/(\w+)\.py(?:: add)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-APPS = ("tills", "shelves")
+from .events_page import APPS, PAGE, read_settings, write_files
 
 pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
 
@@ -32,13 +28,7 @@ pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
 def blocks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """Write the blocks of the page as files, and put them on the path; return their modules."""
     root = tmp_path_factory.mktemp("shop_of_events")
-    names = []
-    for package, name, text in BLOCK.findall(PAGE.read_text()):
-        directory: Path = root / package
-        directory.mkdir(exist_ok=True)
-        (directory / "__init__.py").touch()
-        (directory / f"{name}.py").write_text(text)
-        names.append(f"{package}.{name}")
+    names = write_files(root)
     sys.path.insert(0, str(root))
     yield names
     sys.path.remove(str(root))
@@ -76,14 +66,6 @@ def _empty(modules: dict[str, ModuleType]) -> Iterator[None]:
     for label in APPS:
         for model in apps.get_app_config(label).get_models():
             model.objects.all().delete()
-
-
-def read_settings(name: str) -> dict[str, Any]:
-    """Return what a block of settings adds."""
-    [text] = [text for package, block, text in BLOCK.findall(PAGE.read_text()) if (package, block) == ("shop", name)]
-    found: dict[str, Any] = {}
-    exec(text, found)  # noqa: S102 - the page is ours
-    return found
 
 
 def on_redis(url: str) -> Any:
