@@ -102,6 +102,8 @@ check-project:
 	@mkdir -p var
 	$(BIN)/python manage.py spectacular --validate --fail-on-warn --file var/openapi.yaml
 	diff -u openapi.yaml var/openapi.yaml
+	$(BIN)/python manage.py event_catalogue --asyncapi --layout flow > var/asyncapi.yaml
+	diff -u asyncapi.yaml var/asyncapi.yaml
 
 # -E reads every page again, because pages from the cache give no warnings.
 .PHONY: docs
@@ -120,6 +122,10 @@ clean: ## Remove data and logs of demo and tests, in var/ and outside; stops not
 .PHONY: openapi
 openapi: install-dev ## Regenerate the OpenAPI schema
 	$(BIN)/python -m config.local.run -- $(BIN)/python manage.py spectacular --validate --fail-on-warn --file openapi.yaml
+
+.PHONY: asyncapi
+asyncapi: install-dev ## Regenerate the AsyncAPI document of the shop's events
+	$(BIN)/python -m config.local.run -- $(BIN)/python manage.py event_catalogue --asyncapi --layout flow > asyncapi.yaml
 
 .PHONY: audit
 audit: install-dev ## Check the dependencies for known vulnerabilities (needs the network)

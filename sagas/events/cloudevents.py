@@ -7,6 +7,7 @@ Source: CloudEvents 1.0.2; its extensions *sequence*, *partitioning*, *recordedt
 """
 
 import hashlib
+import importlib.util
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,6 +59,11 @@ class Incoming:
     """SHA-256 of type, version and data."""
     is_bare: bool = False
     """Whether it is plain JSON without attributes, of a foreign service."""
+
+
+def has_package() -> bool:
+    """Return whether the package of CloudEvents is installed, which is an extra."""
+    return importlib.util.find_spec("cloudevents") is not None
 
 
 def make_source(prefix: str, participant: str, key: str) -> str:

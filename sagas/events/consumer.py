@@ -114,13 +114,13 @@ class ParticipantConsumer:
         done: list[Delivery] = []
         try:
             while self._kept and not self._should_stop():
-                self.tally.add(self._handle(self._kept[0]))
+                self.tally.add(self.handle(self._kept[0]))
                 done.append(self._kept.pop(0))
         finally:
             if done and self._connection is not None:
                 self._connection.acknowledge(done)
 
-    def _handle(self, delivery: Delivery) -> Result:
+    def handle(self, delivery: Delivery) -> Result:
         """Handle one delivery, or store why it is not run."""
         settings = get_event_settings()
         is_deadly = delivery.deliveries > settings.deliveries_max

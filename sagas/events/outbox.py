@@ -26,7 +26,8 @@ WITH stream AS (
     INSERT INTO sagas_eventstream (source, last_sequence, used_at)
     VALUES (%(source)s, 1, clock_timestamp() + make_interval(secs => %(shift)s))
     ON CONFLICT (source) DO UPDATE
-    SET last_sequence = sagas_eventstream.last_sequence + 1, used_at = EXCLUDED.used_at
+    SET last_sequence = sagas_eventstream.last_sequence + 1,
+        used_at = clock_timestamp() + make_interval(secs => %(shift)s) -- once the row is locked, not before
     RETURNING last_sequence, used_at
 )
 INSERT INTO sagas_outboxevent (

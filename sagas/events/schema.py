@@ -9,7 +9,7 @@ Source: Postel's law as in Fowler, "TolerantReader".
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..core.definition import inputs
@@ -31,6 +31,22 @@ def check(schema: type, where: str) -> None:
     names = [to_wire_name(found.name) for found in dataclasses.fields(schema)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DefinitionError(f"{where} has two fields that are both called {twice[0]} on the wire.")
+    _check_unions(schema, where)
+
+
+def _check_unions(schema: type, where: str) -> None:
+    """Check that JSON can tell the types of each union apart; unknown fields are ignored, so two classes look alike.
+
+    Raises: DefinitionError.
+    """
+    for name, hint in typing.get_type_hints(schema).items():
+        for part in _list_parts(hint):
+            arguments = typing.get_args(part)
+            if _is_union(part) and max(sum(map(is_kind, arguments)) for is_kind in (_is_object, _is_array)) > 1:
+                raise DefinitionError(
+                    f"{where}: {name} has type {part!r}, whose forms cannot be told apart in JSON. Use one class with"
+                    " optional fields."
+                )
 
 
 def to_wire_name(name: str) -> str:
@@ -112,9 +128,9 @@ def _pick(hint: Any, value: Any) -> Any:
         return _pick_tuple(hint, value)
     if origin is dict and isinstance(value, Mapping):
         return {key: _pick(typing.get_args(hint)[1], item) for key, item in value.items()}
-    if origin is typing.Union or origin is types.UnionType:
-        inner = [found for found in typing.get_args(hint) if dataclasses.is_dataclass(found)]
-        return _pick(inner[0], value) if len(inner) == 1 else value
+    if _is_union(hint):
+        is_kind = _is_object if isinstance(value, Mapping) else _is_array
+        return _pick(next(filter(is_kind, typing.get_args(hint)), None), value)
     return value
 
 
@@ -123,3 +139,23 @@ def _pick_tuple(hint: Any, value: list[Any]) -> list[Any]:
     if len(arguments) == 2 and arguments[1] is Ellipsis:
         return [_pick(arguments[0], item) for item in value]
     return [_pick(argument, item) for argument, item in zip(arguments, value, strict=False)] + value[len(arguments) :]
+
+
+def _is_union(hint: Any) -> bool:
+    return typing.get_origin(hint) in (typing.Union, types.UnionType)
+
+
+def _is_object(hint: Any) -> bool:
+    return typing.get_origin(hint) is dict or dataclasses.is_dataclass(hint)
+
+
+def _is_array(hint: Any) -> bool:
+    return typing.get_origin(hint) in (list, tuple)
+
+
+def _list_parts(hint: Any) -> Iterator[Any]:
+    """Yield a type and everything in it, also in the fields of its dataclasses."""
+    yield hint
+    inner = typing.get_type_hints(hint).values() if dataclasses.is_dataclass(hint) else typing.get_args(hint)
+    for part in inner:
+        yield from _list_parts(part)

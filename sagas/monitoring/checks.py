@@ -7,6 +7,7 @@ Source: django/django ``django/contrib/auth/checks.py``.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,11 @@ from ..core.definition.saga import SagaDefinition
 from ..core.definition.steps import Step
 from ..core.redaction import redactor
 from ..engine.notify import wakeup_sending
+from ..events import catalogue, transports
+from ..events.cloudevents import has_package
+from ..events.settings import get_event_settings
 from ..participants.routing import participant_label
+from ..participants.tables import PARTICIPANT_MODELS
 from . import timings
 
 TAG = "sagas"
@@ -33,6 +38,8 @@ ENGINE_MODELS = (
     "SagaWorker", "SagaStatistic", "SagaBulk",
     "SagaBulkItem",
 )  # fmt: skip
+
+EVENT_MODELS = PARTICIPANT_MODELS - {"sagabarrier"}
 
 AppConfigs = Sequence[AppConfig] | None
 
@@ -150,14 +157,17 @@ def check_participants(app_configs: AppConfigs = None, **kwargs: Any) -> list[Ch
 def check_routing(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMessage]:
     """Report participants in no single known database (E008), without barrier (E009) or with engine tables (E010).
 
+    Participants of events are apps that send or handle one; they need the tables of events (E009), if events are on.
     E011: a step that is done with the start of its saga is not in the engine's database.
     """
     settings = read_settings()
     if settings is None or settings.database not in connections.settings:
         return []
     found: list[CheckMessage] = []
-    for label in sorted({place.label for place in _list_places() if place.label in apps.app_configs}):
-        found += _check_participant(label, settings)
+    of_steps, of_events = {place.label for place in _list_places()}, _list_event_participants()
+    for label in sorted((of_steps | of_events) & set(apps.app_configs)):
+        tables = {"sagabarrier"} if label in of_steps else set()
+        found += _check_participant(label, settings, tables | (EVENT_MODELS if label in of_events else set()))
     for place in _list_places():
         aliases = _find_aliases(place.label) - {settings.database}
         if place.step.action is None and aliases:
@@ -165,6 +175,15 @@ def check_routing(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMe
             hint = "Give the step an action, or keep its participant in the engine's database."
             found.append(_error("E011", what, hint))
     return found
+
+
+@register(TAG)
+def check_event_package(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMessage]:
+    """Report events that are on without the package that reads them (E029)."""
+    if not _are_events_on() or has_package():
+        return []
+    what = "SAGAS['EVENTS']['URL'] is set, but the package cloudevents is not installed: no event could be read."
+    return [_error("E029", what, transports.INSTALL)]
 
 
 @register(TAG)
@@ -296,7 +315,8 @@ def _check_vendors(settings: SagaSettings) -> list[CheckMessage]:
     ]
 
 
-def _check_participant(label: str, settings: SagaSettings) -> list[CheckMessage]:
+def _check_participant(label: str, settings: SagaSettings, needed: AbstractSet[str]) -> list[CheckMessage]:
+    """Check where the models of an app are, and that its database has the tables that it needs of the engine."""
     aliases = _find_aliases(label)
     hint = "Let DATABASE_ROUTERS send all models of the app to one alias of DATABASES."
     if unknown := aliases - set(connections.settings):
@@ -305,13 +325,32 @@ def _check_participant(label: str, settings: SagaSettings) -> list[CheckMessage]
         return [_error("E008", f"Models of {label!r} are in several databases: {_join(aliases)}.", hint)]
     found: list[CheckMessage] = []
     for alias in aliases - {settings.database}:
-        if not router.allow_migrate_model(alias, apps.get_model("sagas", "SagaBarrier")):
+        missing = {name for name in needed if not router.allow_migrate_model(alias, apps.get_model("sagas", name))}
+        if "sagabarrier" in missing:
             what = f"Database {alias!r} of {label!r} gets no barrier table: a repeated step would act twice there."
             found.append(_error("E009", what, "Let allow_migrate of a router accept sagas.SagaBarrier for this alias."))
+        if lacking := missing - {"sagabarrier"}:
+            what = f"Database {alias!r} of {label!r} gets no tables for its events: {_join(lacking)}."
+            hint = "Let allow_migrate of a router accept what sagas.participants.tables.is_participant_table accepts."
+            found.append(_error("E009", what, hint))
         if router.allow_migrate_model(alias, apps.get_model("sagas", "Saga")):
             what = f"Database {alias!r} of {label!r} would get the engine's tables, too."
             found.append(_error("E010", what, "Let allow_migrate of a router refuse the other models of sagas there."))
     return found
+
+
+def _list_event_participants() -> set[str]:
+    """Return the labels of the apps that send or handle events here; none while events are off."""
+    if not _are_events_on():
+        return set()
+    return {*catalogue.list_local_senders(), *catalogue.list_local_consumers()}
+
+
+def _are_events_on() -> bool:
+    try:
+        return read_settings() is not None and get_event_settings().are_on
+    except ImproperlyConfigured:
+        return False
 
 
 def _find_aliases(label: str) -> set[str]:

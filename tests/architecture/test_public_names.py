@@ -8,10 +8,12 @@ from types import ModuleType
 import pytest
 
 import sagas
+import sagas.events
 import sagas.testing
+import sagas.testing.events
 from config.local.runtime import ROOT
 
-PUBLIC = (sagas, sagas.testing)
+PUBLIC = (sagas, sagas.events, sagas.testing, sagas.testing.events)
 
 
 def read_documentation() -> str:

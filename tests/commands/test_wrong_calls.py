@@ -16,6 +16,7 @@ pytestmark = pytest.mark.django_db(databases="__all__")
 ID = "0198f3a2-5c1e-7000-8000-000000000000"
 MARK = ("--step", "pay", "--as", "succeeded", "--evidence", "it is in the provider's list")
 COMMANDS = (
+    "event_catalogue",
     "saga_abandon", "saga_bulk", "saga_bulk_show", "saga_bulk_stop", "saga_cancel", "saga_check_versions",
     "saga_cleanup", "saga_compensate", "saga_doctor", "saga_explore", "saga_export", "saga_graph",
     "saga_list", "saga_note", "saga_pause", "saga_remedy", "saga_resolve", "saga_resume", "saga_retry",
@@ -54,6 +55,8 @@ WRONG_AGES = [
     "", "30", "d", "0d", "-1d", "1.5d", "30 d", "30D", "1y", "\u0661\u0660d", "100000d", "30d30d", "nan", "1e3d",
 ]  # fmt: skip
 WRONG_CALLS = [
+    ("event_catalogue", "surplus"),
+    ("event_catalogue", "--layout", "topic"),
     ("saga_list", "--state", "stuck"),
     ("saga_list", "--definition", ""),
     ("saga_list", "--definition", "Trip'"),

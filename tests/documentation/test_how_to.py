@@ -31,6 +31,8 @@ from sagas.worker import owed_hooks
 PAGE = ROOT / "docs" / "how-to" / "recipes.md"
 BLOCK = re.compile(r"^```python\n# stays/(\w+)\.py\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
+TABLES = (("sagas", "sagabarrier"), ("sagas", "outboxevent"), ("sagas", "inboxevent"))
+
 pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
 
 
@@ -228,12 +230,12 @@ def test_several_databases(stays: dict[str, ModuleType]) -> None:
     places = [
         (db, label, model)
         for db in ("default", "payments_db")
-        for label, model in (("payments", "payment"), ("sagas", "saga"), ("sagas", "sagabarrier"), ("stays", "stay"))
+        for label, model in (("payments", "payment"), ("sagas", "saga"), *TABLES, ("stays", "stay"))
         if router.allow_migrate(db, label, model)
     ]
     assert places == [
-        ("default", "sagas", "saga"), ("default", "sagas", "sagabarrier"), ("default", "stays", "stay"),
-        ("payments_db", "payments", "payment"), ("payments_db", "sagas", "sagabarrier"),
+        ("default", "sagas", "saga"), *(("default", *table) for table in TABLES), ("default", "stays", "stay"),
+        ("payments_db", "payments", "payment"), *(("payments_db", *table) for table in TABLES),
     ]  # fmt: skip
 
 

@@ -14,8 +14,10 @@ from kombu import Queue
 
 from sagas import Compensatable, Pivot, RetryPolicy, SagaDefinition, nothing_to_undo
 from sagas.core.definition import registry
+from sagas.events import declaration, event, handlers, on
 from sagas.models import Saga
 from sagas.monitoring import checks
+from sagas.participants.tables import PARTICIPANT_MODELS, is_participant_table
 from tests.commands.cases import completed_trip, start_trip, trips
 
 QUIET = {"WAKEUP": "none"}
@@ -72,7 +74,7 @@ def test_every_check_is_registered_for_the_command_check() -> None:
         "check_settings", "check_redaction", "check_alerts", "check_wakeup", "check_functions", "check_hook_timeout",
         "check_databases", "check_participants", "check_routing", "check_names", "check_queues", "check_timings",
         "check_versions", "check_accepted_content", "check_routes", "check_application", "check_rate_limit",
-        "check_remedies",
+        "check_remedies", "check_event_package",
     }  # fmt: skip
     assert {check.__name__ for check in checks_of("sagas") if Tags.database in check.tags} == {"check_versions"}
 
@@ -142,8 +144,10 @@ def test_e004_the_engine_has_a_database() -> None:
 class Router:
     """Router that sends an app elsewhere and assigns databases as the test says."""
 
-    def __init__(self, places: Mapping[str, str], *, barrier: bool = True, engine_tables: bool = False) -> None:
-        self.places, self.barrier, self.engine_tables = places, barrier, engine_tables
+    def __init__(
+        self, places: Mapping[str, str], *, barrier: bool = True, engine_tables: bool = False, events: bool = True
+    ) -> None:
+        self.places, self.barrier, self.engine_tables, self.events = places, barrier, engine_tables, events
 
     def db_for_write(self, model: Any, **_hints: Any) -> str | None:
         meta = model._meta
@@ -154,7 +158,9 @@ class Router:
     def allow_migrate(self, db: str, app_label: str, model_name: str | None = None, **_hints: Any) -> bool | None:
         if db != APART or app_label != "sagas":
             return None
-        return self.barrier if model_name == "sagabarrier" else self.engine_tables
+        if model_name == "sagabarrier":
+            return self.barrier
+        return self.events if is_participant_table(app_label, model_name) else self.engine_tables
 
 
 @pytest.fixture
@@ -233,6 +239,62 @@ def test_e010_a_participant_in_another_database_has_no_engine_tables(second_data
     declare(book=step(participant="auth"))
     with routed(places={"auth": APART}, engine_tables=True):
         assert "Database 'apart' of 'auth' would get the engine's tables" in finding(checks.check_routing, "E010")
+
+
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Let ``auth`` handle an event of ``contenttypes``, neither of which takes part in a saga."""
+
+    @event("TestHeard", sender="contenttypes")
+    class Heard:
+        text: str
+
+    @on(Heard, consumer="auth")
+    def hear(heard: Heard) -> None:
+        """Do nothing."""
+
+    yield
+    handlers.forget(hear)
+    declaration.forget(Heard)
+
+
+EVENTS_ON = {**QUIET, "EVENTS": {"URL": "memory://", "PARTICIPANTS": ["auth", "contenttypes"]}}
+
+
+@override_settings(SAGAS=EVENTS_ON)
+def test_e009_a_participant_of_events_has_their_tables(second_database: None, heard: None) -> None:
+    tables = [repr(name) for name in sorted(PARTICIPANT_MODELS) if name != "sagabarrier"]
+    for label in ("auth", "contenttypes"):
+        with routed(places={label: APART}, events=False):
+            text = finding(checks.check_routing, "E009")
+            assert text == f"Database 'apart' of '{label}' gets no tables for its events: {', '.join(tables)}."
+        with routed(places={label: APART}, barrier=False):
+            assert checks.check_routing() == []  # it does no step
+
+
+def test_e009_events_that_are_off_need_no_tables(second_database: None, heard: None) -> None:
+    with routed(places={"auth": APART}, events=False):
+        assert checks.check_routing() == []
+
+
+@override_settings(SAGAS=EVENTS_ON)
+def test_e010_a_participant_of_events_has_no_engine_tables(second_database: None, heard: None) -> None:
+    with routed(places={"auth": APART}, engine_tables=True):
+        assert "Database 'apart' of 'auth' would get the engine's tables" in finding(checks.check_routing, "E010")
+
+
+def test_e029_events_need_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert checks.check_event_package() == []
+    monkeypatch.setattr(checks, "has_package", lambda: False)
+    assert checks.check_event_package() == []  # they are off
+    with override_settings(SAGAS=EVENTS_ON):
+        assert "cloudevents is not installed" in finding(checks.check_event_package, "E029")
+
+
+def test_tables_of_participants_are_the_barrier_and_those_of_events() -> None:
+    stored = {model._meta.model_name for model in apps.get_app_config("sagas").get_models()}
+    assert stored >= PARTICIPANT_MODELS
+    assert {name for name in stored if not str(name).startswith("saga")} == PARTICIPANT_MODELS - {"sagabarrier"}
 
 
 def test_e011_a_step_done_with_the_start_shares_the_engine_s_database(second_database: None) -> None:

@@ -70,6 +70,13 @@ def test_new_project_passes_every_check_with_and_without_the_admin(tiny: Run) ->
     assert "No changes detected" in tiny("manage.py", "makemigrations", "--check", "--dry-run")
 
 
+def test_events_that_are_on_need_their_extra(tiny: Run) -> None:
+    with pytest.raises(
+        AssertionError, match=r"(?s)sagas\.E029.*cloudevents is not installed.*sagas-for-django\[events\]"
+    ):
+        tiny("manage.py", "check", TINY_EVENTS_URL="memory://")
+
+
 def test_new_project_runs_a_saga_forward_and_back_without_any_broker(tiny: Run) -> None:
     small, large = json.loads(tiny("use.py", "book"))
     before = {saga["id"]: saga["state"] for saga in json.loads(tiny("manage.py", "saga_list", "--json"))}

@@ -10,7 +10,8 @@ from config import routers
 from config.routers import ParticipantRouter
 from inventory.models import StockItem
 from payments.models import Payment
-from sagas.models import Saga, SagaBarrier
+from sagas.models import EventConsumer, EventStream, InboxEvent, InboxKey, OutboxEvent, Saga, SagaBarrier
+from sagas.participants.tables import PARTICIPANT_MODELS, is_participant_table
 
 ROUTER = ParticipantRouter()
 
@@ -49,6 +50,10 @@ def test_participant_without_a_database_uses_the_main_one(monkeypatch: pytest.Mo
         ("payments", "payments", "payment", True),
         ("payments", "payments", None, True),
         ("payments", "sagas", "sagabarrier", True),
+        ("payments", "sagas", "outboxevent", True),
+        ("payments", "sagas", "inboxevent", True),
+        ("default", "sagas", "outboxevent", True),
+        ("payments", "inventory", "outboxevent", False),
         ("payments", "sagas", "saga", False),
         ("payments", "sagas", None, False),
         ("payments", "inventory", "stockitem", False),
@@ -70,5 +75,10 @@ def test_relations_stay_inside_one_database() -> None:
     assert ROUTER.allow_relation(StockItem(), user) is True
 
 
-def test_router_knows_the_barrier_by_its_model_name() -> None:
-    assert (SagaBarrier._meta.app_label, SagaBarrier._meta.model_name) == ("sagas", "sagabarrier")
+def test_router_knows_participants_tables_by_their_model_names() -> None:
+    models = (SagaBarrier, EventStream, OutboxEvent, InboxEvent, InboxKey, EventConsumer)
+    assert {model._meta.model_name for model in models} <= PARTICIPANT_MODELS
+    assert all(is_participant_table(model._meta.app_label, model._meta.model_name) for model in models)
+    assert not is_participant_table(Saga._meta.app_label, Saga._meta.model_name)
+    assert not is_participant_table("sagas", None)
+    assert not is_participant_table("inventory", "outboxevent")

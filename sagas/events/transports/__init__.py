@@ -4,23 +4,29 @@ import importlib
 
 from django.core.exceptions import ImproperlyConfigured
 
+from ..cloudevents import has_package
 from ..settings import get_event_settings
 from .base import Transport
 
 # Modules by the scheme of SAGAS["EVENTS"]["URL"].
 MODULES = {"memory": "memory", "redis": "redis", "rediss": "redis"}
 
+INSTALL = "Install the extra: pip install 'sagas-for-django[events]'."
+
 
 def make_transport() -> Transport:
     """Return a new connection to the configured broker; it connects on first use. Not shared between threads.
 
-    Raises: ImproperlyConfigured when events are off, the scheme is unknown, or its client is not installed.
+    Raises: ImproperlyConfigured when events are off, the scheme is unknown, or its client or the extra ``events`` is
+        not installed.
     """
     settings = get_event_settings()
     if settings.transport not in MODULES:
         raise ImproperlyConfigured(
             f"SAGAS['EVENTS']['URL'] begins with {settings.transport!r}; known transports: {', '.join(MODULES)}."
         )
+    if not has_package():
+        raise ImproperlyConfigured(f"Events are on, but cloudevents is not installed. {INSTALL}")
     try:
         module = importlib.import_module(f"{__name__}.{MODULES[settings.transport]}")
     except ModuleNotFoundError as error:

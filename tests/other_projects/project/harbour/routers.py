@@ -1,6 +1,6 @@
 """Database routers as in Django's documentation."""
 
-ENGINE_TABLES_OF_PARTICIPANTS = {"sagabarrier"}
+from sagas.participants.tables import is_participant_table
 
 
 class ReadReplica:
@@ -32,5 +32,5 @@ class EngineApart:
 
     def allow_migrate(self, db, app_label, model_name=None, **hints):
         if app_label == "sagas":
-            return db == "engine" or model_name in ENGINE_TABLES_OF_PARTICIPANTS
+            return db == "engine" or is_participant_table(app_label, model_name)
         return db == "default"

@@ -46,3 +46,6 @@ TEMPLATES = [
         },
     }
 ]
+
+if url := os.environ.get("TINY_EVENTS_URL"):
+    SAGAS = {"EVENTS": {"URL": url}}
