@@ -27,7 +27,7 @@ from django.db.models import F
 from ..clock import read_now, shift_seconds
 from ..conf import get_settings
 from ..core.survival import ends_process
-from ..databases import is_beyond_statement, is_conflict, refresh_connection
+from ..databases import LOCK_TIMEOUT_SQLSTATE, is_beyond_statement, is_conflict, refresh_connection, sqlstate_of
 from ..exceptions import describe_error
 from ..models import InboxEvent, InboxKey, InboxState
 from ..transactions import ConnectionAltered, guarded_connections, own_transaction
@@ -41,6 +41,7 @@ logger = logging.getLogger(__name__)
 MAX_ERROR_CHARS = 2_000
 MAX_TRACEBACK_CHARS = 20_000
 CONFLICT_TRIES = 5
+WAITING = (InboxState.RETRYING.value, InboxState.NOT_YET.value)
 NOT_YET_BASE_SECONDS, NOT_YET_CAP_SECONDS = 1.0, 60.0
 
 # The lock of the key and the row of the event in one statement; nothing is inserted for an event that is there.
@@ -120,6 +121,7 @@ def handle(arrival: Arrival) -> Result:
 
 def _handle_once(arrival: Arrival) -> Result:
     failure: BaseException | None = None
+    is_begun = False
     try:
         with own_transaction(arrival.alias, durable=True):
             found = _insert(arrival)
@@ -128,12 +130,13 @@ def _handle_once(arrival: Arrival) -> Result:
             _, state, awaits = found
             if state == InboxState.HELD:
                 return Result.HELD
+            is_begun = True
             _run(arrival.handler, arrival.event.data, arrival.event.version, _envelope(arrival, attempt=1))
             if awaits:
                 wake_waiting(arrival.alias, arrival.consumer, arrival.event.key)
         return Result.HANDLED
     except BaseException as error:
-        if ends_process(error) or _concerns_database(error):
+        if not is_begun or ends_process(error) or _concerns_database(error):
             raise
         failure = error
     return _store_failure(arrival, failure)
@@ -163,9 +166,12 @@ def retry_row(
 
     Returns: what became of it; None when it is no longer to be run.
     """
+    run = _begin_retry(consumer, alias, row_id, key, must_be_due)
+    if run is None:
+        return None
     for attempt in range(CONFLICT_TRIES):
         try:
-            return _retry_once(consumer, alias, row_id, key, handlers, must_be_due)
+            return _retry_once(consumer, alias, row_id, key, handlers, run)
         except Error as error:
             _raise_unless_conflict(error, alias)
         except ConnectionAltered:
@@ -175,7 +181,7 @@ def retry_row(
 
 
 def _retry_once(
-    consumer: str, alias: str, row_id: int, key: str, handlers: dict[str, Handler], must_be_due: bool
+    consumer: str, alias: str, row_id: int, key: str, handlers: dict[str, Handler], run: int
 ) -> Result | None:
     failure: BaseException
     row: InboxEvent | None = None
@@ -183,7 +189,7 @@ def _retry_once(
         with own_transaction(alias, durable=True):
             lock = lock_key(alias, consumer, key)
             now = read_now(alias)
-            row = _lock_waiting(alias, row_id, now if must_be_due else None)
+            row = _lock_waiting(alias, row_id, attempts=run)
             if row is None:
                 return None
             handler = handlers.get(row.type)
@@ -192,6 +198,7 @@ def _retry_once(
                 _release(alias, lock, row, now)
                 return Result.PARKED
             _set_timeouts(alias)
+            row.attempts -= 1
             _run(handler, row.data or {}, row.version, _envelope_of(row))
             _mark_handled(alias, row, now)
             _release(alias, lock, row, now)
@@ -205,6 +212,32 @@ def _retry_once(
     with own_transaction(alias, durable=True):
         lock = lock_key(alias, consumer, key)
         return _record_failure(alias, lock, row, failure)
+
+
+def _begin_retry(consumer: str, alias: str, row_id: int, key: str, must_be_due: bool) -> int | None:
+    """Count a run before it begins, so that an event that kills the process dies, too, and stops no other.
+
+    A run that ends well, or for which it is too early, is not counted in the end.
+    Returns: the number of the run; None when there is nothing to run.
+    """
+    retry = get_event_settings().retry
+    with own_transaction(alias, durable=True):
+        lock = lock_key(alias, consumer, key)
+        now = read_now(alias)
+        row = _lock_waiting(alias, row_id, due_by=now if must_be_due else None)
+        if row is None:
+            return None
+        if retry.is_spent(used=row.attempts, elapsed_seconds=0.0):
+            row.state, row.due_at = InboxState.DEAD.value, None
+            row.error = f"It was run {row.attempts} times; the last runs did not end: it seems to kill the process."
+            row.save(using=alias)
+            _become_head(alias, lock, row)
+            logger.error("Event dead: its last runs did not end.", extra={"consumer": consumer, "key": key})
+            return None
+        row.attempts += 1
+        row.due_at = now + timedelta(seconds=retry.delay_seconds(used=row.attempts))
+        row.save(using=alias, update_fields=["attempts", "due_at"])
+        return row.attempts
 
 
 def store_parked(
@@ -237,6 +270,7 @@ def store_parked(
         "error": redact(reason),
     }
     with own_transaction(alias, durable=True):
+        lock = lock_key(alias, consumer, event.key) if event is not None and state is InboxState.DEAD else None
         now = read_now(alias)
         row, is_new = InboxEvent.objects.using(alias).get_or_create(
             consumer=consumer, **values, defaults={**columns, "received_at": now}
@@ -244,8 +278,7 @@ def store_parked(
         if not is_new:
             _count_duplicate(alias, row)
             return Result.DUPLICATE
-        if state is InboxState.DEAD and event is not None:
-            _become_head(alias, lock_key(alias, consumer, event.key), row)
+        _become_head(alias, lock, row)
     facts = {"consumer": consumer, "event_type": row.type, "event_id": row.event_id, "topic": topic}
     logger.error("Event not run: it is stored for an operator.", extra={**facts, "reason": reason})
     return Result.PARKED
@@ -419,20 +452,22 @@ def _release(alias: str, lock: InboxKey | None, row: InboxEvent, now: datetime) 
 
 
 def _list_due(consumer: str, alias: str) -> list[tuple[int, str]]:
-    states = [InboxState.RETRYING.value, InboxState.NOT_YET.value]
-    rows = InboxEvent.objects.using(alias).filter(consumer=consumer, state__in=states, due_at__lte=read_now(alias))
+    rows = InboxEvent.objects.using(alias).filter(consumer=consumer, state__in=WAITING, due_at__lte=read_now(alias))
     return list(rows.order_by("due_at", "id").values_list("pk", "key")[: get_event_settings().relay_batch])
 
 
-def _lock_waiting(alias: str, row_id: int, now: datetime | None) -> InboxEvent | None:
-    states = [InboxState.RETRYING.value, InboxState.NOT_YET.value]
-    rows = InboxEvent.objects.using(alias).select_for_update().filter(pk=row_id, state__in=states)
-    return (rows.filter(due_at__lte=now) if now is not None else rows).first()
+def _lock_waiting(
+    alias: str, row_id: int, *, due_by: datetime | None = None, attempts: int | None = None
+) -> InboxEvent | None:
+    rows = InboxEvent.objects.using(alias).select_for_update().filter(pk=row_id, state__in=WAITING)
+    if due_by is not None:
+        rows = rows.filter(due_at__lte=due_by)
+    return (rows if attempts is None else rows.filter(attempts=attempts)).first()
 
 
 def _mark_handled(alias: str, row: InboxEvent, now: datetime) -> None:
     InboxEvent.objects.using(alias).filter(pk=row.pk).update(
-        state=InboxState.HANDLED.value, handled_at=now, due_at=None, traceback=""
+        state=InboxState.HANDLED.value, handled_at=now, due_at=None, traceback="", attempts=row.attempts
     )
 
 
@@ -490,7 +525,7 @@ def _concerns_database(error: BaseException) -> bool:
 
 def _raise_unless_conflict(error: Error, alias: str) -> None:
     refresh_connection(alias, is_broken=is_beyond_statement(error))
-    if not is_conflict(error):
+    if not is_conflict(error) and sqlstate_of(error) != LOCK_TIMEOUT_SQLSTATE:
         raise error
 
 
