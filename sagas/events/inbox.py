@@ -28,9 +28,9 @@ from ..clock import read_now, shift_seconds
 from ..conf import get_settings
 from ..core.survival import ends_process
 from ..databases import LOCK_TIMEOUT_SQLSTATE, is_beyond_statement, is_conflict, refresh_connection, sqlstate_of
-from ..exceptions import describe_error
+from ..exceptions import TransactionEnded, describe_error
 from ..models import InboxEvent, InboxKey, InboxState
-from ..transactions import ConnectionAltered, guarded_connections, own_transaction
+from ..transactions import ConnectionAltered, guarded_connections, is_intact, own_transaction, require_kept
 from .cloudevents import Incoming
 from .errors import EventError, NotYet
 from .handlers import Handler, Received, current
@@ -52,7 +52,8 @@ WITH lock AS (
     ON CONFLICT (consumer, key) DO UPDATE SET used_at = EXCLUDED.used_at
     RETURNING head_id, awaits, used_at
 ), limits AS (
-    SELECT set_config('statement_timeout', %(timeout)s, true), set_config('lock_timeout', %(timeout)s, true)
+    SELECT set_config('statement_timeout', %(timeout)s, true), set_config('lock_timeout', %(timeout)s, true),
+        set_config('sagas.local_step', 'open', true)
 )
 INSERT INTO sagas_inboxevent (
     consumer, source, event_id, type, version, key, sequence, correlation_id, causation_id, traceparent, topic,
@@ -131,7 +132,9 @@ def _handle_once(arrival: Arrival) -> Result:
             if state == InboxState.HELD:
                 return Result.HELD
             is_begun = True
-            _run(arrival.handler, arrival.event.data, arrival.event.version, _envelope(arrival, attempt=1))
+            _run(
+                arrival.alias, arrival.handler, arrival.event.data, arrival.event.version, _envelope(arrival, attempt=1)
+            )
             if awaits:
                 wake_waiting(arrival.alias, arrival.consumer, arrival.event.key)
         return Result.HANDLED
@@ -199,7 +202,7 @@ def _retry_once(
                 return Result.PARKED
             _set_timeouts(alias)
             row.attempts -= 1
-            _run(handler, row.data or {}, row.version, _envelope_of(row))
+            _run(alias, handler, row.data or {}, row.version, _envelope_of(row))
             _mark_handled(alias, row, now)
             _release(alias, lock, row, now)
             if lock is not None and lock.awaits:
@@ -376,13 +379,24 @@ def _count_duplicate(alias: str, row: InboxEvent) -> None:
     InboxEvent.objects.using(alias).filter(pk=row.pk).update(duplicates=F("duplicates") + 1)
 
 
-def _run(handler: Handler, data: dict[str, Any], version: int, received: Received) -> None:
-    """Call a handler with its event; what it publishes names this event as its cause."""
+def _run(alias: str, handler: Handler, data: dict[str, Any], version: int, received: Received) -> None:
+    """Call a handler with its event; what it publishes names this event as its cause.
+
+    Raises: TransactionEnded when it ended the transaction that holds the row of the inbox, and so lost that; EventError
+        when the database that is away is not this one.
+    """
     event = handler.event.load(data, version)
     token = current.set(received)
     try:
         with guarded_connections():
             handler(event, received)
+        require_kept(alias)
+    except Exception as error:
+        if connections[alias].closed_in_transaction:
+            raise TransactionEnded(f"{handler.name} closed the connection of its transaction.") from error
+        if is_beyond_statement(error) and is_intact(alias):
+            raise EventError(f"Another database that {handler.name} uses is away: {error}") from error
+        raise
     finally:
         current.reset(token)
 
@@ -392,12 +406,25 @@ def _store_failure(arrival: Arrival, failure: BaseException) -> Result:
     with own_transaction(arrival.alias, durable=True):
         found = _insert(arrival)
         if found is None:
-            return _note_duplicate(arrival)
+            return _note_commit(arrival, failure) if isinstance(failure, TransactionEnded) else _note_duplicate(arrival)
         row = InboxEvent.objects.using(arrival.alias).get(pk=found[0])
         if row.state == InboxState.HELD:
             return Result.HELD
         lock = lock_key(arrival.alias, arrival.consumer, arrival.event.key)
         return _record_failure(arrival.alias, lock, row, failure)
+
+
+def _note_commit(arrival: Arrival, failure: TransactionEnded) -> Result:
+    """Have an operator decide about an event whose handler committed by itself, and perhaps only a part."""
+    event = arrival.event
+    lock = lock_key(arrival.alias, arrival.consumer, event.key)
+    row = InboxEvent.objects.using(arrival.alias).get(consumer=arrival.consumer, source=event.source, event_id=event.id)
+    row.state, row.handled_at, row.attempts = InboxState.DEAD.value, None, row.attempts + 1
+    row.error_class, row.error = type(failure).__name__, redact(describe_error(failure))
+    row.save(using=arrival.alias)
+    _become_head(arrival.alias, lock, row)
+    logger.error("Event dead: its handler ended the transaction.", extra={"consumer": row.consumer, "key": row.key})
+    return Result.FAILED
 
 
 def _record_failure(alias: str, lock: InboxKey | None, row: InboxEvent, failure: BaseException) -> Result:
@@ -513,7 +540,8 @@ def _timeout() -> str:
 def _set_timeouts(alias: str) -> None:
     with connections[alias].cursor() as cursor:
         cursor.execute(
-            "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true)",
+            "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true),"
+            " set_config('sagas.local_step', 'open', true)",
             [_timeout(), _timeout()],
         )
 
