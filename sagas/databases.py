@@ -8,7 +8,8 @@ from django.db import InterfaceError, OperationalError, connections
 SERIALIZATION_SQLSTATE = "40001"
 CONFLICT_SQLSTATES = frozenset({"40P01", SERIALIZATION_SQLSTATE})
 # Lock and statement time-outs, and conflicts: Django calls them operational, but the database works.
-STATEMENT_SQLSTATES = frozenset({"55P03", "57014"}) | CONFLICT_SQLSTATES
+LOCK_TIMEOUT_SQLSTATE = "55P03"
+STATEMENT_SQLSTATES = frozenset({LOCK_TIMEOUT_SQLSTATE, "57014"}) | CONFLICT_SQLSTATES
 READ_ONLY_SQLSTATE = "25006"  # an InternalError to Django, although only the server's current state is wrong
 
 

@@ -195,6 +195,11 @@ def require_open(using: str) -> None:
         require_marked(using, "")
 
 
+def is_intact(using: str) -> bool:
+    """Return whether a transaction is open and accepts statements: whatever failed, it was not on this connection."""
+    return _status_of(using) == IN_TRANSACTION
+
+
 def require_kept(using: str) -> None:
     """Check that the transaction of a local step is the one opened for it, by a statement if it accepts one.
 

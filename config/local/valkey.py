@@ -5,6 +5,7 @@ import signal
 import socket
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,22 +38,25 @@ class LocalValkey:
         return f"redis://127.0.0.1:{self.port}/0"
 
 
-def start_valkey(port: int | None = None, *, log: Path | None = None) -> LocalValkey:
+def start_valkey(
+    port: int | None = None, *, log: Path | None = None, settings: Mapping[str, str] | None = None
+) -> LocalValkey:
     """Start a server on a port, by default a free one; its log is removed when it stops unless a file is named.
 
+    ``settings``: further ones, such as ``appendonly``.
     Raises: ServerDidNotStart with the end of the server's log.
     """
     if port is not None:
-        return start_valkey_on(port, log)
+        return start_valkey_on(port, log, settings)
     for _ in range(STARTS - 1):
         try:
-            return start_valkey_on(keep_free_port(), log)
+            return start_valkey_on(keep_free_port(), log, settings)
         except ServerDidNotStart:
             continue
-    return start_valkey_on(keep_free_port(), log)
+    return start_valkey_on(keep_free_port(), log, settings)
 
 
-def start_valkey_on(port: int, log: Path | None = None) -> LocalValkey:
+def start_valkey_on(port: int, log: Path | None = None, settings: Mapping[str, str] | None = None) -> LocalValkey:
     """Start a server on exactly this port.
 
     Raises: ServerDidNotStart, also if another server answers there.
@@ -66,6 +70,7 @@ def start_valkey_on(port: int, log: Path | None = None) -> LocalValkey:
         "appendonly": "no",
         "daemonize": "no",
         "dir": str(home),
+        **(settings or {}),
     }
     process = start_guarded(
         "Valkey",

@@ -177,7 +177,10 @@ def _split_structured(envelope: Any) -> tuple[dict[str, str], Any]:
     if "data_base64" in envelope:
         raise EventRefused("The data of a CloudEvent must be a JSON object, not base64.")
     data = envelope.pop("data", None)
-    if wrong := [name for name, value in envelope.items() if not isinstance(value, str | int) or value is True]:
+    envelope = {name: value for name, value in envelope.items() if value is not None}  # null: the attribute is unset
+    if wrong := [
+        name for name, value in envelope.items() if isinstance(value, bool) or not isinstance(value, str | int)
+    ]:
         raise EventRefused(f"The CloudEvents attribute {wrong[0]!r:.60} must be a text or a whole number.")
     return {name: str(value) for name, value in envelope.items()}, data
 
@@ -201,7 +204,8 @@ def _check_attributes(attributes: dict[str, str]) -> dict[str, str]:
         if "\x00" in value:
             raise EventRefused(f"The CloudEvents attribute {name[:60]!r} holds the character NUL.")
     checked: dict[str, Any] = {**attributes, "time": datetime.now(UTC)}
-    checked.setdefault("id", "")
+    for name in ("id", "specversion"):  # the package would make them up
+        checked.setdefault(name, "")
     try:
         CloudEvent(checked)
     except CloudEventValidationError as error:
@@ -212,7 +216,7 @@ def _check_attributes(attributes: dict[str, str]) -> dict[str, str]:
 
 def _read_version(attributes: Mapping[str, str]) -> int:
     text = attributes.get("schemaversion", "1")
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:4]) <= 999):
+    if not (text.isascii() and text.isdigit() and len(text) <= 3 and int(text) >= 1):
         raise EventRefused(f"The attribute 'schemaversion' must be a whole number from 1 to 999, not {text!r:.60}.")
     return int(text)
 

@@ -14,12 +14,13 @@ from django.db import Error, connections
 
 from ..core.rare_warnings import RareWarnings
 from ..core.survival import ends_process
-from ..databases import refresh_connections
+from ..databases import is_away, is_conflict, refresh_connections
+from ..exceptions import describe_error
 from ..models import InboxState
 from ..transactions import ConnectionAltered
 from . import catalogue, heartbeat, inbox, transports
-from .cloudevents import Incoming, read_bare, read_message
-from .declaration import find_type, list_types
+from .cloudevents import Incoming, Message, read_bare, read_message
+from .declaration import EventType, find_type, list_types
 from .errors import BrokerAway, EventRefused
 from .handlers import Handler
 from .inbox import Arrival, Result
@@ -121,24 +122,38 @@ class ParticipantConsumer:
                 self._connection.acknowledge(done)
 
     def handle(self, delivery: Delivery) -> Result:
-        """Handle one delivery, or store why it is not run."""
-        settings = get_event_settings()
-        is_deadly = delivery.deliveries > settings.deliveries_max
+        """Handle one delivery, or store why it is not run.
+
+        Raises: what the loop waits for; whatever else fails here concerns this one message.
+        """
+        try:
+            return self._try(delivery)
+        except (BrokerAway, ConnectionAltered, inbox.Busy):
+            raise
+        except Exception as error:
+            if ends_process(error) or is_away(error) or is_conflict(error):
+                raise
+            logger.exception("Event parked: the consumer failed on it.", extra={"topic": delivery.topic})
+            return self._park(delivery, f"The consumer failed on it: {describe_error(error)}", None)
+
+    def _try(self, delivery: Delivery) -> Result:
         try:
             event = self._read(delivery)
-            if event is None:
-                return Result.IGNORED
+        except EventRefused as error:
+            return self._park(delivery, str(error), None)
+        try:
             handler = self._require_handler(event)
             if handler is None:
                 return Result.IGNORED
+            if delivery.deliveries > get_event_settings().deliveries_max:
+                reason = (
+                    f"It was delivered {delivery.deliveries} times without an answer: running it seems to kill the"
+                    " process. It was not run again."
+                )
+                return self._park(delivery, reason, event, state=InboxState.DEAD)
+            _require_data(handler, event)
         except EventRefused as error:
-            return self._park(delivery, str(error), self._read_for_show(delivery))
-        if is_deadly:
-            reason = (
-                f"It was delivered {delivery.deliveries} times without an answer: running it seems to kill the process."
-                " It was not run again."
-            )
-            return self._park(delivery, reason, event, state=InboxState.DEAD)
+            return self._park(delivery, str(error), event)
         return inbox.handle(
             Arrival(
                 consumer=self.consumer, alias=self.alias, event=event, handler=handler, topic=delivery.topic,
@@ -146,7 +161,7 @@ class ParticipantConsumer:
             )
         )  # fmt: skip
 
-    def _read(self, delivery: Delivery) -> Incoming | None:
+    def _read(self, delivery: Delivery) -> Incoming:
         """Return the event of a delivery.
 
         Raises: EventRefused when it cannot be read.
@@ -168,13 +183,6 @@ class ParticipantConsumer:
             max_bytes=limit,
         )
 
-    def _read_for_show(self, delivery: Delivery) -> Incoming | None:
-        """Return what can be shown of a message that is refused, if it can be read at all."""
-        try:
-            return self._read(delivery)
-        except EventRefused:
-            return None
-
     def _require_handler(self, event: Incoming) -> Handler | None:
         """Return this consumer's handler; None when it has none for a known event.
 
@@ -195,9 +203,6 @@ class ParticipantConsumer:
             raise EventRefused(
                 f"No authority: {event.type} is sent by {sender} only, and this one says {event.source!r:.200}."
             )
-        declared.load(event.data, event.version)
-        if declared.key and not event.key:
-            raise EventRefused(f"{event.type} has no partition key, but its events are ordered by {declared.wire_key}.")
         return self.handlers[event.type]
 
     def _park(
@@ -205,7 +210,7 @@ class ParticipantConsumer:
     ) -> Result:
         return inbox.store_parked(
             self.consumer, self.alias, topic=delivery.topic, position=delivery.position, reason=reason,
-            raw=delivery.message.data, event=event, state=state,
+            raw=_show(delivery.message), event=event, state=state,
         )  # fmt: skip
 
     def _is_finished(self) -> bool:
@@ -271,6 +276,30 @@ def _run_guarded(consumer: ParticipantConsumer) -> None:
             time.sleep(FIRST_PAUSE_SECONDS)
 
 
-def _find_bare(topic: str):  # type: ignore[no-untyped-def]
+def _require_data(handler: Handler, event: Incoming) -> None:
+    """Check that the data fit, and that the event is ordered by what its data say.
+
+    Raises: EventRefused.
+    """
+    declared = handler.event
+    loaded = declared.load(event.data, event.version)
+    if not declared.key:
+        return
+    if not event.key:
+        raise EventRefused(f"{event.type} has no partition key, but its events are ordered by {declared.wire_key}.")
+    if event.key != declared.key_of(loaded):
+        raise EventRefused(
+            f"The partition key of {event.type} is {event.key!r:.80}, but {declared.wire_key} in its data is"
+            f" {declared.key_of(loaded)!r:.80}."
+        )
+
+
+def _show(message: Message) -> bytes:
+    """Return a message as an operator reads it: its attributes, a blank line, its data."""
+    lines = [f"{name}: {value}\n" for name, value in message.attributes.items()]
+    return "".join([*lines, "\n" * bool(lines)]).encode(errors="replace") + message.data
+
+
+def _find_bare(topic: str) -> EventType | None:
     found = [declared for declared in list_types() if catalogue.topic_of(declared) == topic]
     return found[0] if len(found) == 1 else None

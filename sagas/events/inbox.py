@@ -27,10 +27,10 @@ from django.db.models import F
 from ..clock import read_now, shift_seconds
 from ..conf import get_settings
 from ..core.survival import ends_process
-from ..databases import is_beyond_statement, is_conflict, refresh_connection
-from ..exceptions import describe_error
+from ..databases import LOCK_TIMEOUT_SQLSTATE, is_beyond_statement, is_conflict, refresh_connection, sqlstate_of
+from ..exceptions import TransactionEnded, describe_error
 from ..models import InboxEvent, InboxKey, InboxState
-from ..transactions import ConnectionAltered, guarded_connections, own_transaction
+from ..transactions import ConnectionAltered, guarded_connections, is_intact, own_transaction, require_kept
 from .cloudevents import Incoming
 from .errors import EventError, NotYet
 from .handlers import Handler, Received, current
@@ -41,6 +41,7 @@ logger = logging.getLogger(__name__)
 MAX_ERROR_CHARS = 2_000
 MAX_TRACEBACK_CHARS = 20_000
 CONFLICT_TRIES = 5
+WAITING = (InboxState.RETRYING.value, InboxState.NOT_YET.value)
 NOT_YET_BASE_SECONDS, NOT_YET_CAP_SECONDS = 1.0, 60.0
 
 # The lock of the key and the row of the event in one statement; nothing is inserted for an event that is there.
@@ -51,7 +52,8 @@ WITH lock AS (
     ON CONFLICT (consumer, key) DO UPDATE SET used_at = EXCLUDED.used_at
     RETURNING head_id, awaits, used_at
 ), limits AS (
-    SELECT set_config('statement_timeout', %(timeout)s, true), set_config('lock_timeout', %(timeout)s, true)
+    SELECT set_config('statement_timeout', %(timeout)s, true), set_config('lock_timeout', %(timeout)s, true),
+        set_config('sagas.local_step', 'open', true)
 )
 INSERT INTO sagas_inboxevent (
     consumer, source, event_id, type, version, key, sequence, correlation_id, causation_id, traceparent, topic,
@@ -120,6 +122,7 @@ def handle(arrival: Arrival) -> Result:
 
 def _handle_once(arrival: Arrival) -> Result:
     failure: BaseException | None = None
+    is_begun = False
     try:
         with own_transaction(arrival.alias, durable=True):
             found = _insert(arrival)
@@ -128,12 +131,15 @@ def _handle_once(arrival: Arrival) -> Result:
             _, state, awaits = found
             if state == InboxState.HELD:
                 return Result.HELD
-            _run(arrival.handler, arrival.event.data, arrival.event.version, _envelope(arrival, attempt=1))
+            is_begun = True
+            _run(
+                arrival.alias, arrival.handler, arrival.event.data, arrival.event.version, _envelope(arrival, attempt=1)
+            )
             if awaits:
                 wake_waiting(arrival.alias, arrival.consumer, arrival.event.key)
         return Result.HANDLED
     except BaseException as error:
-        if ends_process(error) or _concerns_database(error):
+        if not is_begun or ends_process(error) or _concerns_database(error):
             raise
         failure = error
     return _store_failure(arrival, failure)
@@ -163,9 +169,12 @@ def retry_row(
 
     Returns: what became of it; None when it is no longer to be run.
     """
+    run = _begin_retry(consumer, alias, row_id, key, must_be_due)
+    if run is None:
+        return None
     for attempt in range(CONFLICT_TRIES):
         try:
-            return _retry_once(consumer, alias, row_id, key, handlers, must_be_due)
+            return _retry_once(consumer, alias, row_id, key, handlers, run)
         except Error as error:
             _raise_unless_conflict(error, alias)
         except ConnectionAltered:
@@ -175,7 +184,7 @@ def retry_row(
 
 
 def _retry_once(
-    consumer: str, alias: str, row_id: int, key: str, handlers: dict[str, Handler], must_be_due: bool
+    consumer: str, alias: str, row_id: int, key: str, handlers: dict[str, Handler], run: int
 ) -> Result | None:
     failure: BaseException
     row: InboxEvent | None = None
@@ -183,7 +192,7 @@ def _retry_once(
         with own_transaction(alias, durable=True):
             lock = lock_key(alias, consumer, key)
             now = read_now(alias)
-            row = _lock_waiting(alias, row_id, now if must_be_due else None)
+            row = _lock_waiting(alias, row_id, attempts=run)
             if row is None:
                 return None
             handler = handlers.get(row.type)
@@ -192,7 +201,8 @@ def _retry_once(
                 _release(alias, lock, row, now)
                 return Result.PARKED
             _set_timeouts(alias)
-            _run(handler, row.data or {}, row.version, _envelope_of(row))
+            row.attempts -= 1
+            _run(alias, handler, row.data or {}, row.version, _envelope_of(row))
             _mark_handled(alias, row, now)
             _release(alias, lock, row, now)
             if lock is not None and lock.awaits:
@@ -205,6 +215,32 @@ def _retry_once(
     with own_transaction(alias, durable=True):
         lock = lock_key(alias, consumer, key)
         return _record_failure(alias, lock, row, failure)
+
+
+def _begin_retry(consumer: str, alias: str, row_id: int, key: str, must_be_due: bool) -> int | None:
+    """Count a run before it begins, so that an event that kills the process dies, too, and stops no other.
+
+    A run that ends well, or for which it is too early, is not counted in the end.
+    Returns: the number of the run; None when there is nothing to run.
+    """
+    retry = get_event_settings().retry
+    with own_transaction(alias, durable=True):
+        lock = lock_key(alias, consumer, key)
+        now = read_now(alias)
+        row = _lock_waiting(alias, row_id, due_by=now if must_be_due else None)
+        if row is None:
+            return None
+        if retry.is_spent(used=row.attempts, elapsed_seconds=0.0):
+            row.state, row.due_at = InboxState.DEAD.value, None
+            row.error = f"It was run {row.attempts} times; the last runs did not end: it seems to kill the process."
+            row.save(using=alias)
+            _become_head(alias, lock, row)
+            logger.error("Event dead: its last runs did not end.", extra={"consumer": consumer, "key": key})
+            return None
+        row.attempts += 1
+        row.due_at = now + timedelta(seconds=retry.delay_seconds(used=row.attempts))
+        row.save(using=alias, update_fields=["attempts", "due_at"])
+        return row.attempts
 
 
 def store_parked(
@@ -237,6 +273,7 @@ def store_parked(
         "error": redact(reason),
     }
     with own_transaction(alias, durable=True):
+        lock = lock_key(alias, consumer, event.key) if event is not None and state is InboxState.DEAD else None
         now = read_now(alias)
         row, is_new = InboxEvent.objects.using(alias).get_or_create(
             consumer=consumer, **values, defaults={**columns, "received_at": now}
@@ -244,8 +281,7 @@ def store_parked(
         if not is_new:
             _count_duplicate(alias, row)
             return Result.DUPLICATE
-        if state is InboxState.DEAD and event is not None:
-            _become_head(alias, lock_key(alias, consumer, event.key), row)
+        _become_head(alias, lock, row)
     facts = {"consumer": consumer, "event_type": row.type, "event_id": row.event_id, "topic": topic}
     logger.error("Event not run: it is stored for an operator.", extra={**facts, "reason": reason})
     return Result.PARKED
@@ -343,13 +379,24 @@ def _count_duplicate(alias: str, row: InboxEvent) -> None:
     InboxEvent.objects.using(alias).filter(pk=row.pk).update(duplicates=F("duplicates") + 1)
 
 
-def _run(handler: Handler, data: dict[str, Any], version: int, received: Received) -> None:
-    """Call a handler with its event; what it publishes names this event as its cause."""
+def _run(alias: str, handler: Handler, data: dict[str, Any], version: int, received: Received) -> None:
+    """Call a handler with its event; what it publishes names this event as its cause.
+
+    Raises: TransactionEnded when it ended the transaction that holds the row of the inbox, and so lost that; EventError
+        when the database that is away is not this one.
+    """
     event = handler.event.load(data, version)
     token = current.set(received)
     try:
         with guarded_connections():
             handler(event, received)
+        require_kept(alias)
+    except Exception as error:
+        if connections[alias].closed_in_transaction:
+            raise TransactionEnded(f"{handler.name} closed the connection of its transaction.") from error
+        if is_beyond_statement(error) and is_intact(alias):
+            raise EventError(f"Another database that {handler.name} uses is away: {error}") from error
+        raise
     finally:
         current.reset(token)
 
@@ -359,12 +406,25 @@ def _store_failure(arrival: Arrival, failure: BaseException) -> Result:
     with own_transaction(arrival.alias, durable=True):
         found = _insert(arrival)
         if found is None:
-            return _note_duplicate(arrival)
+            return _note_commit(arrival, failure) if isinstance(failure, TransactionEnded) else _note_duplicate(arrival)
         row = InboxEvent.objects.using(arrival.alias).get(pk=found[0])
         if row.state == InboxState.HELD:
             return Result.HELD
         lock = lock_key(arrival.alias, arrival.consumer, arrival.event.key)
         return _record_failure(arrival.alias, lock, row, failure)
+
+
+def _note_commit(arrival: Arrival, failure: TransactionEnded) -> Result:
+    """Have an operator decide about an event whose handler committed by itself, and perhaps only a part."""
+    event = arrival.event
+    lock = lock_key(arrival.alias, arrival.consumer, event.key)
+    row = InboxEvent.objects.using(arrival.alias).get(consumer=arrival.consumer, source=event.source, event_id=event.id)
+    row.state, row.handled_at, row.attempts = InboxState.DEAD.value, None, row.attempts + 1
+    row.error_class, row.error = type(failure).__name__, redact(describe_error(failure))
+    row.save(using=arrival.alias)
+    _become_head(arrival.alias, lock, row)
+    logger.error("Event dead: its handler ended the transaction.", extra={"consumer": row.consumer, "key": row.key})
+    return Result.FAILED
 
 
 def _record_failure(alias: str, lock: InboxKey | None, row: InboxEvent, failure: BaseException) -> Result:
@@ -419,20 +479,22 @@ def _release(alias: str, lock: InboxKey | None, row: InboxEvent, now: datetime) 
 
 
 def _list_due(consumer: str, alias: str) -> list[tuple[int, str]]:
-    states = [InboxState.RETRYING.value, InboxState.NOT_YET.value]
-    rows = InboxEvent.objects.using(alias).filter(consumer=consumer, state__in=states, due_at__lte=read_now(alias))
+    rows = InboxEvent.objects.using(alias).filter(consumer=consumer, state__in=WAITING, due_at__lte=read_now(alias))
     return list(rows.order_by("due_at", "id").values_list("pk", "key")[: get_event_settings().relay_batch])
 
 
-def _lock_waiting(alias: str, row_id: int, now: datetime | None) -> InboxEvent | None:
-    states = [InboxState.RETRYING.value, InboxState.NOT_YET.value]
-    rows = InboxEvent.objects.using(alias).select_for_update().filter(pk=row_id, state__in=states)
-    return (rows.filter(due_at__lte=now) if now is not None else rows).first()
+def _lock_waiting(
+    alias: str, row_id: int, *, due_by: datetime | None = None, attempts: int | None = None
+) -> InboxEvent | None:
+    rows = InboxEvent.objects.using(alias).select_for_update().filter(pk=row_id, state__in=WAITING)
+    if due_by is not None:
+        rows = rows.filter(due_at__lte=due_by)
+    return (rows if attempts is None else rows.filter(attempts=attempts)).first()
 
 
 def _mark_handled(alias: str, row: InboxEvent, now: datetime) -> None:
     InboxEvent.objects.using(alias).filter(pk=row.pk).update(
-        state=InboxState.HANDLED.value, handled_at=now, due_at=None, traceback=""
+        state=InboxState.HANDLED.value, handled_at=now, due_at=None, traceback="", attempts=row.attempts
     )
 
 
@@ -478,7 +540,8 @@ def _timeout() -> str:
 def _set_timeouts(alias: str) -> None:
     with connections[alias].cursor() as cursor:
         cursor.execute(
-            "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true)",
+            "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true),"
+            " set_config('sagas.local_step', 'open', true)",
             [_timeout(), _timeout()],
         )
 
@@ -490,7 +553,7 @@ def _concerns_database(error: BaseException) -> bool:
 
 def _raise_unless_conflict(error: Error, alias: str) -> None:
     refresh_connection(alias, is_broken=is_beyond_statement(error))
-    if not is_conflict(error):
+    if not is_conflict(error) and sqlstate_of(error) != LOCK_TIMEOUT_SQLSTATE:
         raise error
 
 

@@ -1,5 +1,6 @@
 """Two participants and a handful of events: payments sends, inventory remembers, fails and answers on demand."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,6 +44,8 @@ class Behaviour:
     """What to raise for a key."""
     needs: set[str] = field(default_factory=set)
     """Keys whose beginning has not arrived."""
+    does: dict[str, Callable[[], object]] = field(default_factory=dict)
+    """What else to do for a key."""
     answers: bool = True
     """Whether a payment is answered by an event."""
 
@@ -56,6 +59,8 @@ def store(paid: Paid, received: Received) -> None:
     note_effect(paid.order_id, "paid")
     if paid.order_id in behaviour.needs:
         raise NotYet(f"{paid.order_id} is unknown")
+    if paid.order_id in behaviour.does:
+        behaviour.does[paid.order_id]()
     if paid.order_id in behaviour.fails:
         raise behaviour.fails[paid.order_id]
     if behaviour.answers:

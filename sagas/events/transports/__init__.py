@@ -5,7 +5,7 @@ import importlib
 from django.core.exceptions import ImproperlyConfigured
 
 from ..cloudevents import has_package
-from ..settings import get_event_settings
+from ..settings import EventSettings, get_event_settings
 from .base import Transport
 
 # Modules by the scheme of SAGAS["EVENTS"]["URL"].
@@ -17,10 +17,14 @@ INSTALL = "Install the extra: pip install 'sagas-for-django[events]'."
 def make_transport() -> Transport:
     """Return a new connection to the configured broker; it connects on first use. Not shared between threads.
 
-    Raises: ImproperlyConfigured when events are off, the scheme is unknown, or its client or the extra ``events`` is
-        not installed.
+    Raises: ImproperlyConfigured when events are off, the scheme is unknown, its client or the extra ``events`` is not
+        installed, or an option is wrong.
     """
-    settings = get_event_settings()
+    return connect(get_event_settings())
+
+
+def connect(settings: EventSettings) -> Transport:
+    """Return a new connection to the broker that settings name, as ``make_transport`` does."""
     if settings.transport not in MODULES:
         raise ImproperlyConfigured(
             f"SAGAS['EVENTS']['URL'] begins with {settings.transport!r}; known transports: {', '.join(MODULES)}."

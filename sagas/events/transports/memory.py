@@ -99,6 +99,7 @@ class MemoryTransport:
 
     def trim(self, topics: Sequence[str], subscriptions: Sequence[tuple[str, Sequence[str]]]) -> int:
         """Keep everything: positions are places in a list."""
+        _require_present(self._broker)
         return 0
 
     def subscribe(self, consumer: str, topics: Sequence[str], *, instance: str) -> Consumer:
@@ -151,33 +152,34 @@ class _MemoryConsumer:
             for name, index in sorted(self._taken):
                 group = self._group(name)
                 if index in group.pending:
-                    group.returned.append(index)
+                    group.returned = sorted({*group.returned, index})
             self._taken.clear()
 
     def _take(self, at_most: int) -> list[Delivery]:
-        found: list[Delivery] = []
+        """Return one that comes again alone, because it may be deadly; else what is new."""
         with self._broker.lock:
             for topic, name in self._topics:
-                group, messages = self._group(name), self._broker.topics.get(name, [])
-                while len(found) < at_most and (group.returned or group.read < len(messages)):
-                    if group.returned:
-                        index = group.returned.pop(0)
-                    else:
-                        index, group.read = group.read, group.read + 1
-                    if index >= len(messages):
-                        continue
-                    group.pending[index] = group.pending.get(index, 0) + 1
-                    self._taken.add((name, index))
-                    found.append(
-                        Delivery(
-                            topic=topic,
-                            position=str(index),
-                            message=messages[index].message,
-                            deliveries=group.pending[index],
-                            handle=(name, index),
-                        )
-                    )
-        return found
+                if returned := self._group(name).returned:
+                    return [self._deliver(topic, name, returned.pop(0))]
+            found: list[Delivery] = []
+            for topic, name in self._topics:
+                group, count = self._group(name), len(self._broker.topics.get(name, []))
+                while len(found) < at_most and group.read < count:
+                    group.read += 1
+                    found.append(self._deliver(topic, name, group.read - 1))
+            return found
+
+    def _deliver(self, topic: str, name: str, index: int) -> Delivery:
+        group = self._group(name)
+        group.pending[index] = group.pending.get(index, 0) + 1
+        self._taken.add((name, index))
+        return Delivery(
+            topic=topic,
+            position=str(index),
+            message=self._broker.topics[name][index].message,
+            deliveries=group.pending[index],
+            handle=(name, index),
+        )
 
     def _group(self, name: str) -> _Group:
         return self._broker.groups.setdefault((self._consumer, name), _Group())

@@ -1,11 +1,12 @@
 """Transport over Redis Streams: commands of Redis 7 and Valkey only, by the ``redis`` package.
 
 A topic is a stream, a consumer is a group that begins at 0, so nothing is missed by one that is created late. One field
-per CloudEvents attribute, and ``data``. Streams are trimmed only below what every group has acknowledged.
+per CloudEvents attribute, and ``data``. Streams are trimmed only below what every group has acknowledged, also groups
+of strangers.
 
 Options: ``claim_idle_ms`` (30,000: unacknowledged longer than this, a message goes to another process),
 ``keep_seconds`` (604,800: a group that vanished or hangs keeps messages no longer than this), and all options of
-``redis.Redis``.
+``redis.Redis`` but those that change the form of answers.
 
 Source: Redis documentation, "Streams"; XAUTOCLAIM; XINFO GROUPS (lag).
 """
@@ -15,8 +16,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, cast
+from urllib.parse import parse_qsl, urlsplit
 
 import redis
+from django.core.exceptions import ImproperlyConfigured
 from redis import exceptions
 
 from ..cloudevents import Message
@@ -26,8 +29,11 @@ from .base import Consumer, Delivery, Finding, Outgoing, Transport
 
 logger = logging.getLogger(__name__)
 
+EntryId = tuple[int, int]
+
 DATA = b"data"
 OWN_OPTIONS = {"claim_idle_ms": 30_000, "keep_seconds": 604_800}
+REFUSED_OPTIONS = frozenset({"decode_responses", "encoding", "protocol"})
 CLAIM_EVERY_SECONDS = 5.0
 # Answers of a server that cannot store now, whatever the message is.
 AWAY_PREFIXES = (
@@ -44,7 +50,10 @@ AWAY_PREFIXES = (
 
 
 def make_transport(settings: EventSettings) -> Transport:
-    """Return a connection to a Redis or Valkey server."""
+    """Return a connection to a Redis or Valkey server.
+
+    Raises: ImproperlyConfigured for a URL or options that the client does not take.
+    """
     return RedisTransport(settings)
 
 
@@ -53,7 +62,7 @@ class RedisTransport:
 
     def __init__(self, settings: EventSettings) -> None:
         self._settings = settings
-        self._own = {name: settings.options.get(name, default) for name, default in OWN_OPTIONS.items()}
+        self._own = {name: _read_option(settings, name, default) for name, default in OWN_OPTIONS.items()}
         self._client = _connect(settings)
 
     def send(self, messages: Sequence[Outgoing]) -> list[SendRefused | None]:
@@ -96,12 +105,12 @@ class RedisTransport:
             for topic in wanted:
                 groups.setdefault(topic, []).append(consumer)
         with _translated():
-            return sum(self._trim_stream(self._name(topic), wanted) for topic, wanted in groups.items() if wanted)
+            return sum(self._trim_stream(self._name(topic), wanted) for topic, wanted in groups.items())
 
     def subscribe(self, consumer: str, topics: Sequence[str], *, instance: str) -> Consumer:
         """Return a reader that joins the consumer's group on each stream."""
         names = {self._name(topic): topic for topic in topics}
-        reader = _RedisConsumer(_connect(self._settings), consumer, names, instance, int(self._own["claim_idle_ms"]))
+        reader = _RedisConsumer(_connect(self._settings), consumer, names, instance, self._own["claim_idle_ms"])
         with _translated():
             reader.join()
         return reader
@@ -135,37 +144,48 @@ class RedisTransport:
             return [
                 Finding(what=f"Group {consumer} of stream {name} does not exist.", todo="Run event_topics --create.")
             ]
+        found = []
+        if self._has_between(name, self._first_needed(name, group), self._age_bound()):
+            found.append(
+                Finding(
+                    what=f"{consumer} has not acknowledged messages of stream {name} for longer than keep_seconds.",
+                    todo="Start its consumer: such messages are trimmed.",
+                )
+            )
         info = self._client.xinfo_stream(name)
         added, read = info.get("entries-added"), group.get("entries-read")
-        if added is None or read is None:
-            return []
-        lost = added - info["length"] - read
-        if lost <= 0:
-            return []
-        return [
-            Finding(
-                what=f"Stream {name} was trimmed by {lost} messages that {consumer} had not read.",
-                todo="Let nothing else trim it; the reconciliation sends again what is missing.",
+        lost = added - info["length"] - read if added is not None and read is not None else 0
+        if lost > 0:
+            found.append(
+                Finding(
+                    what=f"Stream {name} was trimmed by {lost} messages that {consumer} had not read.",
+                    todo="Let nothing else trim it; the reconciliation sends again what is missing.",
+                )
             )
-        ]
+        return found
 
     def _trim_stream(self, name: str, groups: Sequence[str]) -> int:
         known = {one["name"]: one for one in _list_groups(self._client, name)}
-        oldest = min((self._first_needed(name, known.get(group)) for group in groups), default=(0, 0))
-        bound = (int(time.time() * 1000) - int(self._own["keep_seconds"]) * 1000, 0)
-        if oldest < bound:
+        wanted = {*groups, *known}
+        needed = min((self._first_needed(name, known.get(group)) for group in wanted), default=None)
+        bound = self._age_bound()
+        if needed is not None and self._has_between(name, needed, bound):
             logger.warning("Stream trimmed by age: a group has not acknowledged its messages.", extra={"stream": name})
-        least = max(oldest, bound)
-        if least <= (0, 0):
-            return 0
-        return int(self._client.xtrim(name, minid=f"{least[0]}-{least[1]}", approximate=True))
+        return int(self._client.xtrim(name, minid=_write_id(max(needed or bound, bound)), approximate=True))
 
-    def _first_needed(self, name: str, group: dict[str, Any] | None) -> tuple[int, int]:
+    def _age_bound(self) -> EntryId:
+        return (max(0, int(time.time() * 1000) - self._own["keep_seconds"] * 1000), 0)
+
+    def _has_between(self, name: str, first: EntryId, end: EntryId) -> bool:
+        return bool(first < end and self._client.xrange(name, _write_id(first), f"({_write_id(end)}", count=1))
+
+    def _first_needed(self, name: str, group: dict[str, Any] | None) -> EntryId:
         """Return the first entry that a group still needs; all of them for a group that does not exist."""
         if group is None:
             return (0, 0)
-        if group["pending"]:
-            return _parse_id(self._client.xpending(name, group["name"])["min"])
+        oldest = self._client.xpending(name, group["name"])["min"] if group["pending"] else None
+        if oldest is not None:
+            return _parse_id(oldest)
         milliseconds, number = _parse_id(group["last-delivered-id"])
         return (milliseconds, number + 1)
 
@@ -177,7 +197,6 @@ class _RedisConsumer:
         self._client, self._group, self._topics, self._instance = client, group, topics, instance
         self._claim_idle_ms = claim_idle_ms
         self._claim_at = 0.0
-        self._cursors = dict.fromkeys(topics, "0-0")
 
     def join(self) -> None:
         """Create the group on every stream, from the beginning."""
@@ -245,28 +264,32 @@ class _RedisConsumer:
             self._instance,
             dict.fromkeys(self._topics, ">"),
             count=at_most,
-            block=max(1, int(seconds * 1000)),
+            block=self._limit_wait(seconds),
         )
         return [
             self._deliver(name.decode(), entry, fields, 1) for name, entries in found or [] for entry, fields in entries
         ]
 
+    def _limit_wait(self, seconds: float) -> int:
+        """Return how many milliseconds the server may wait, so that the socket's time-out does not come first."""
+        timeout = self._client.connection_pool.connection_kwargs.get("socket_timeout")
+        return max(1, int(1000 * (seconds if timeout is None else min(seconds, timeout / 2))))
+
     def _claim(self) -> list[Delivery]:
         """Take over one message: claimed together, all would count as delivered when one of them kills the process."""
         for name in self._topics:
-            cursor, entries, *_ = self._client.xautoclaim(
-                name,
-                self._group,
-                self._instance,
-                min_idle_time=self._claim_idle_ms,
-                start_id=self._cursors[name],
-                count=1,
-            )
-            self._cursors[name] = cursor
-            for entry, fields in entries:
-                if fields:
-                    return [self._deliver(name, entry, fields, self._count_deliveries(name, entry))]
-                self._client.xack(name, self._group, entry)  # trimmed meanwhile: a gap
+            start: Any = "0-0"
+            while True:
+                start, entries, *_ = self._client.xautoclaim(
+                    name, self._group, self._instance, min_idle_time=self._claim_idle_ms, start_id=start, count=1
+                )
+                for entry, fields in entries:
+                    if fields:
+                        return [self._deliver(name, entry, fields, self._count_deliveries(name, entry))]
+                    if entry is not None:
+                        self._client.xack(name, self._group, entry)  # trimmed meanwhile: a gap
+                if _parse_id(start) == (0, 0):
+                    break
         return []
 
     def _count_deliveries(self, name: str, entry: bytes) -> int:
@@ -301,11 +324,37 @@ def create_group(client: Any, name: str, group: str) -> bool:
 
 
 def _connect(settings: EventSettings) -> Any:
+    """Return a client; it connects on first use.
+
+    Raises: ImproperlyConfigured.
+    """
     options = {name: value for name, value in settings.options.items() if name not in OWN_OPTIONS}
     timeout = settings.send_timeout.total_seconds()
-    return redis.Redis.from_url(
-        settings.url, **{"socket_timeout": timeout, "socket_connect_timeout": timeout, "retry": None, **options}
-    )
+    try:
+        client = redis.Redis.from_url(
+            settings.url, **{"socket_timeout": timeout, "socket_connect_timeout": timeout, "retry": None, **options}
+        )
+        pool = client.connection_pool
+        if refused := sorted(REFUSED_OPTIONS & {*options, *_split_query(settings.url)}):
+            raise ValueError(f"{refused[0]} changes the form of answers")
+        pool.connection_class(**pool.connection_kwargs)
+    except (TypeError, ValueError, exceptions.RedisError) as error:
+        raise ImproperlyConfigured(
+            "The Redis client does not take SAGAS['EVENTS']['URL'] and ['OPTIONS']"
+            f" ({', '.join(sorted(settings.options)) or 'no options'}): {error}."
+        ) from error
+    return client
+
+
+def _split_query(url: str) -> list[str]:
+    return [name for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True)]
+
+
+def _read_option(settings: EventSettings, name: str, default: int) -> int:
+    value = settings.options.get(name, default)
+    if type(value) is not int or value < 1:
+        raise ImproperlyConfigured(f"SAGAS['EVENTS']['OPTIONS'][{name!r}] must be a whole number of at least 1.")
+    return value
 
 
 def _list_groups(client: Any, name: str) -> list[dict[str, Any]]:
@@ -349,6 +398,10 @@ def _translated() -> Iterator[None]:
         raise BrokerAway(f"The Redis server does not answer: {type(error).__name__}: {error}") from error
 
 
-def _parse_id(entry: Any) -> tuple[int, int]:
+def _parse_id(entry: Any) -> EntryId:
     milliseconds, _, number = (entry.decode() if isinstance(entry, bytes) else str(entry)).partition("-")
     return int(milliseconds), int(number or 0)
+
+
+def _write_id(entry: EntryId) -> str:
+    return f"{entry[0]}-{entry[1]}"
