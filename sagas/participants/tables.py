@@ -1,6 +1,11 @@
 """Tables that the engine keeps in a participant's database, for the project's database routers. Imports no model."""
 
-PARTICIPANT_MODELS = frozenset({"sagabarrier", "eventstream", "outboxevent", "inboxevent", "inboxkey", "eventconsumer"})
+PARTICIPANT_MODELS = frozenset(
+    {
+        "sagabarrier", "eventstream", "outboxevent", "inboxevent", "inboxkey", "eventconsumer", "eventoperation",
+        "eventtrouble",
+    }
+)  # fmt: skip
 
 
 def is_participant_table(app_label: str, model_name: str | None) -> bool:

@@ -151,7 +151,7 @@ class RedisTransport:
 
     def _trim_stream(self, name: str, groups: Sequence[str]) -> int:
         known = {one["name"]: one for one in _list_groups(self._client, name)}
-        oldest = min((self._first_needed(name, known.get(group)) for group in groups), default=(0, 0))
+        oldest = min((self._first_needed(name, known.get(group)) for group in {*groups, *known}), default=(0, 0))
         bound = (int(time.time() * 1000) - int(self._own["keep_seconds"]) * 1000, 0)
         if oldest < bound:
             logger.warning("Stream trimmed by age: a group has not acknowledged its messages.", extra={"stream": name})
