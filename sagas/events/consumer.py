@@ -128,7 +128,7 @@ class ParticipantConsumer:
             event = self._read(delivery)
             if event is None:
                 return Result.IGNORED
-            handler = self._require_handler(event)
+            handler = self.require_handler(event)
             if handler is None:
                 return Result.IGNORED
         except EventRefused as error:
@@ -175,7 +175,7 @@ class ParticipantConsumer:
         except EventRefused:
             return None
 
-    def _require_handler(self, event: Incoming) -> Handler | None:
+    def require_handler(self, event: Incoming) -> Handler | None:
         """Return this consumer's handler; None when it has none for a known event.
 
         Raises: EventRefused for an unknown event or version, and for a sender without authority.
