@@ -155,11 +155,11 @@ def _relay_for_ever(alias: str, sent: dict[str, int], should_stop: Stop) -> None
                 relay.close_transport()
             except Error as error:
                 warnings.warn(f"Events of {alias} not sent: {type(error).__name__}: {error}")
-                connections[alias].close()
+                connections.close_all()
             except Exception:
                 logger.exception("Relay failed; trying again.", extra={"database": alias})
                 relay.close_transport()
-                connections[alias].close()
+                connections.close_all()
             _wait(get_event_settings().relay_interval.total_seconds(), should_stop)
     finally:
         relay.close_transport()

@@ -1,14 +1,21 @@
 """Commands of events: wrong calls, exit codes and reports; tests/events proves what they do."""
 
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.db import connections, transaction
 
 from sagas import clock
-from sagas.events import catalogue
+from sagas.events import catalogue, publish
 from sagas.events.transports.memory import Broker
 from sagas.models import EventConsumer, EventOperation, EventTrouble
 from sagas.worker.sweeper import worker_name
@@ -223,3 +230,50 @@ class TestOperations:
         assert run_command("event_retry", dead, "--consumer", "nobody", *WHY).code == 2
         assert run_command("event_retry", dead, *CONSUMER, *WHY, "--user", "nobody").code == 2
         assert EventTrouble.objects.using(catalogue.database_of("inventory")).count() == 0
+
+
+class TestLoops:
+    """Commands that run until they are asked to stop."""
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_consumer_finishes_what_it_handles_and_stops(self, flow: Behaviour, number: signal.Signals) -> None:
+        world.send(Paid(order_id="ORD-1"))
+        with stopped_when(lambda: bool(world.inbox()), number):
+            done = run_command("event_consume", "--participant", "inventory")
+        assert (done.code, done.out) == (0, "inventory: 1 handled; 0 tried again.\nStopped on request.\n")
+        assert [row.state for row in world.inbox()] == ["handled"]
+        assert EventConsumer.objects.using(catalogue.database_of("inventory")).count() == 0
+
+    def test_relay_sends_and_stops(self, flow: Behaviour) -> None:
+        with transaction.atomic(using=catalogue.database_of("payments")):
+            publish(Paid(order_id="ORD-1"))
+        with stopped_when(lambda: [row.state for row in world.outbox()] == ["sent"]):
+            done = run_command("outbox_relay", "--loop", "--participant", "payments", "--json")
+        assert done.json == {"sent": {catalogue.database_of("payments"): 1}, "is_stopped": True}
+
+    def test_loop_waits_for_the_broker_and_can_be_stopped(self, flow: Behaviour, broker: Broker) -> None:
+        broker.is_away = True
+        with stopped_when(lambda: True):
+            done = run_command("event_consume")
+        assert (done.code, done.out) == (0, "Stopped on request.\n")
+
+
+@contextmanager
+def stopped_when(is_done: Callable[[], bool], number: int = signal.SIGTERM) -> Iterator[None]:
+    """Send this process a signal as soon as a condition holds."""
+
+    def watch() -> None:
+        end = time.monotonic() + 20
+        while not is_done() and time.monotonic() < end:
+            time.sleep(0.05)
+        time.sleep(0.2)  # until the command catches signals
+        os.kill(os.getpid(), number)
+        close_all()
+
+    close_all = connections.close_all
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()

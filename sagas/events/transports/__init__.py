@@ -8,6 +8,7 @@ from ..settings import get_event_settings
 from .base import Transport
 
 # Modules by the scheme of SAGAS["EVENTS"]["URL"].
+IN_PROCESS = "memory"
 MODULES = {"memory": "memory", "redis": "redis", "rediss": "redis"}
 
 
