@@ -9,6 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from sagas.conf import SagaSettings
 from sagas.core.retry import RetryPolicy
+from sagas.events.settings import EventSettings
 from sagas.exceptions import SagaError
 
 
@@ -30,12 +31,18 @@ def read_engine_settings(text: str) -> dict[str, Any]:
 
 def read_value(name: str, value: object) -> object:
     """Return the value of an engine setting from JSON."""
-    declared = {field.name.upper(): field.type for field in fields(SagaSettings)}.get(name)
+    if name == "EVENTS" and isinstance(value, dict):
+        return {key: _read_typed(EventSettings, key, part, f"SAGAS['EVENTS'][{key!r}]") for key, part in value.items()}
+    return _read_typed(SagaSettings, name, value, f"SAGAS[{name!r}]")
+
+
+def _read_typed(settings: type[SagaSettings | EventSettings], name: str, value: object, where: str) -> object:
+    declared = {field.name.upper(): field.type for field in fields(settings)}.get(name)
     if declared is timedelta and isinstance(value, int | float) and not isinstance(value, bool):
         return timedelta(seconds=value)
     if declared is RetryPolicy and isinstance(value, dict):
         try:
             return RetryPolicy(**value)
         except (TypeError, SagaError) as error:
-            raise ImproperlyConfigured(f"SAGAS[{name!r}] is not a valid retry policy: {error}") from error
+            raise ImproperlyConfigured(f"{where} is not a valid retry policy: {error}") from error
     return value

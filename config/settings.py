@@ -219,6 +219,16 @@ elif _amqp_broker:
 
 # Only differences from the engine's defaults, as one JSON object; sagas/conf.py documents every key.
 SAGAS: dict[str, Any] = read_engine_settings(env.str("SAGAS", default=""))
+# What SAGAS itself says about events goes before the variables of their own.
+SAGAS["EVENTS"] = {
+    "SOURCE": "/shop",
+    "URL": env.str("EVENTS_URL", default=CELERY_BROKER_URL if _redis_broker else ""),
+    "LAYOUT": env.str("EVENTS_LAYOUT", default="flow"),
+    "PREFIX": env.str("EVENTS_PREFIX", default=""),
+    "BARE_TOPICS": env.list("EVENTS_BARE_TOPICS", default=[]),
+    "PARTICIPANTS": env.list("EVENTS_PARTICIPANTS", default=[]),
+    **SAGAS.get("EVENTS", {}),
+}
 
 # Mail server and sender of the mails of SAGAS["ON_ATTENTION"].
 vars().update(describe_mail_server(env.email_url("EMAIL_URL", default="consolemail://")))

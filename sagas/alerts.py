@@ -1,6 +1,7 @@
-"""Alerts by mail or webhook: hooks for ``SAGAS["ON_ATTENTION"]``, and the alert that every hook gets.
+"""Alerts by mail or webhook: hooks for ``SAGAS["ON_ATTENTION"]``, and the alerts that every hook gets.
 
-A message names the saga, never its input, results, errors or business keys, because many people read mail and chat.
+A message names the saga or the participant, never inputs, results, errors, business keys or an event's data, because
+many people read mail and chat.
 ``sagas.engine.notify.alert_dispatch`` ensures that no hook is called while a lock or a transaction is held.
 
 Source: Stripe's webhook signatures (time stamp and body under one HMAC).
@@ -66,6 +67,16 @@ class Alert:
         return f"{base.rstrip('/')}/sagas/saga/{self.saga_id}/change/" if base else ""
 
     @property
+    def subject(self) -> str:
+        """Subject of a mail."""
+        return f"{self.reason.replace('_', ' ')}: {self.definition}"
+
+    @property
+    def details(self) -> str:
+        """State and time of the cause as text."""
+        return f"It is {self.state}. Raised at {_write_time(self.at)}."
+
+    @property
     def text(self) -> str:
         """Alert as one sentence."""
         where = f" at {self.step}" if self.step else ""
@@ -80,11 +91,60 @@ class Alert:
         }  # fmt: skip
 
 
-def send_mail(alert: Alert) -> None:
+@dataclass(frozen=True, kw_only=True)
+class EventAlert:
+    """Alert that events of a participant need an operator: one when it begins, and one whenever more are part of it."""
+
+    participant: str
+    """App label of the sender or consumer."""
+    reason: str
+    """Kind of trouble, such as ``dead_letters``."""
+    what: str
+    """What was found, as one sentence: numbers and ages, no data."""
+    at: datetime
+    """When it was found, by the clock of the participant's database."""
+
+    @property
+    def id(self) -> str:
+        """Id shared by all deliveries of this alert, so that a receiver recognises repeats."""
+        return f"{self.participant}:{self.reason}:{self.at.isoformat()}"
+
+    @property
+    def url(self) -> str:
+        """URL of the admin; empty without SAGAS['CONSOLE_URL']."""
+        return get_settings().console_url
+
+    @property
+    def subject(self) -> str:
+        """Subject of a mail."""
+        return f"{self.reason.replace('_', ' ')}: {self.participant}"
+
+    @property
+    def details(self) -> str:
+        """Time of the cause as text."""
+        return f"Raised at {_write_time(self.at)}."
+
+    @property
+    def text(self) -> str:
+        """Alert as one sentence."""
+        return f"Events of {self.participant} need an operator: {self.what}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return ``{"id", "participant", "reason", "at", "url", "text"}``."""
+        return {
+            "id": self.id, "participant": self.participant, "reason": self.reason, "at": self.at.isoformat(),
+            "url": self.url, "text": self.text,
+        }  # fmt: skip
+
+
+AnyAlert = Alert | EventAlert
+
+
+def send_mail(alert: AnyAlert) -> None:
     """Send a mail to SAGAS['ALERT_EMAILS'], or to Django's ADMINS if that is empty."""
     settings = get_settings()
-    subject = f"[sagas] {alert.reason.replace('_', ' ')}: {alert.definition}"
-    lines = [alert.text, f"It is {alert.state}. Raised at {alert.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC.", alert.url]
+    subject = f"[sagas] {alert.subject}"
+    lines = [alert.text, alert.details, alert.url]
     body = "\n".join(line for line in lines if line) + "\n"
     message = mail.EmailMessage(subject, body, None, settings.alert_emails)
     if not settings.alert_emails:
@@ -112,7 +172,7 @@ def _make_mailer(timeout_seconds: float) -> Any:
     return mailer
 
 
-def send_webhook(alert: Alert) -> None:
+def send_webhook(alert: AnyAlert) -> None:
     """Post the alert as JSON to SAGAS['ALERT_WEBHOOK_URL'], signed with SAGAS['ALERT_WEBHOOK_SECRET'].
 
     Raises: AlertNotSent if the receiver does not answer with 2xx in time; its text omits the URL, which may be secret.
@@ -146,6 +206,10 @@ def sign(secret: str, moment: str, body: bytes) -> str:
     Units: ``moment`` in seconds since 1970, as text.
     """
     return hmac.new(secret.encode(), moment.encode() + b"." + body, hashlib.sha256).hexdigest()
+
+
+def _write_time(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 class _StayHere(urllib.request.HTTPRedirectHandler):

@@ -19,7 +19,7 @@ class SagasConfig(AppConfig):
         # They register themselves, and need the app registry. Without the task a worker would refuse every wake-up,
         # so this must not depend on the project's autodiscover_tasks().
         from . import tasks  # noqa: F401
-        from .monitoring import celery_checks, checks, function_checks, remedy_checks  # noqa: F401
+        from .monitoring import celery_checks, checks, event_checks, function_checks, remedy_checks  # noqa: F401
 
         autodiscover_modules("sagas", "remedies", "events", "handlers")
         if apps.is_installed("django.contrib.admin"):

@@ -71,7 +71,7 @@ class SagaSettings:
     bulk_confirm_within: timedelta = timedelta(hours=1)
     """How long a bulk may be confirmed after its sagas were frozen."""
     on_attention: list[str] = field(default_factory=list)
-    """Dotted paths of functions of one ``sagas.alerts.Alert``, called when a saga begins to need an operator."""
+    """Dotted paths of functions of an ``Alert`` or ``EventAlert``, called when a saga or events need an operator."""
     console_url: str = ""
     """URL of the admin, for links in alerts: ``https://shop.example.com/admin/``."""
     alert_timeout: timedelta = timedelta(seconds=5)

@@ -51,7 +51,7 @@ def list_consumers() -> list[str]:
 def list_local_consumers() -> list[str]:
     """Return the app labels of the participants whose consumers run here."""
     here = get_event_settings().participants
-    return [label for label in list_consumers() if not here or label in here]
+    return [label for label in list_consumers() if label in apps.app_configs and (not here or label in here)]
 
 
 def is_local(participant: str) -> bool:
@@ -61,8 +61,8 @@ def is_local(participant: str) -> bool:
 
 
 def list_local_senders() -> list[str]:
-    """Return the app labels of the participants whose relays run here."""
-    return sorted({label for label in map(sender_of, list_types()) if label and is_local(label)})
+    """Return the app labels of the participants whose relays run here; foreign services are no apps."""
+    return sorted({label for label in map(sender_of, list_types()) if label in apps.app_configs and is_local(label)})
 
 
 def handlers_of(consumer: str) -> dict[str, Handler]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
+from uuid import UUID
 
 from ..core.json_values import parse_json
 from ..exceptions import InputRefused
@@ -152,6 +153,14 @@ def read_bare(
         digest=digest_of(event_type, 1, data),
         is_bare=True,
     )
+
+
+def read_own_id(text: str) -> UUID | None:
+    """Return the id of an event of an outbox; None for ids that only foreign services give."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
 
 
 def digest_of(event_type: str, version: int, data: Mapping[str, Any]) -> str:

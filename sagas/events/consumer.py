@@ -142,7 +142,7 @@ class ParticipantConsumer:
         except EventRefused as error:
             return self._park(delivery, str(error), None)
         try:
-            handler = self._require_handler(event)
+            handler = self.require_handler(event)
             if handler is None:
                 return Result.IGNORED
             if delivery.deliveries > get_event_settings().deliveries_max:
@@ -183,7 +183,7 @@ class ParticipantConsumer:
             max_bytes=limit,
         )
 
-    def _require_handler(self, event: Incoming) -> Handler | None:
+    def require_handler(self, event: Incoming) -> Handler | None:
         """Return this consumer's handler; None when it has none for a known event.
 
         Raises: EventRefused for an unknown event or version, and for a sender without authority.

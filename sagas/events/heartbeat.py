@@ -10,11 +10,23 @@ from django.db import Error
 
 from ..clock import read_now
 from ..models import EventConsumer
+from . import catalogue
 from .errors import BrokerAway
 from .settings import get_event_settings
 
 BEAT_SECONDS = 5.0
+SEEN_WITHIN = timedelta(seconds=30)  # six heartbeats
 KEEP = timedelta(days=1)  # rows of processes that died
+
+
+def is_seen(consumer: str, *, instance: str = "", host: str = "") -> bool:
+    """Return whether a consumer of this name, or else of this host, was seen lately.
+
+    Raises: database errors.
+    """
+    alias = catalogue.database_of(consumer)
+    rows = EventConsumer.objects.using(alias).filter(consumer=consumer, seen_at__gte=read_now(alias) - SEEN_WITHIN)
+    return rows.filter(**({"name": instance} if instance else {"name__startswith": f"{host}:"})).exists()
 
 
 class Heartbeat:

@@ -243,6 +243,30 @@ def _begin_retry(consumer: str, alias: str, row_id: int, key: str, must_be_due: 
         return row.attempts
 
 
+def run_again(consumer: str, alias: str, row: InboxEvent, handlers: dict[str, Handler]) -> bool:
+    """Run the handler of an event once more, as an operator asked, whether or not it was handled before.
+
+    Returns: whether it ran; False when the row changed meanwhile.
+    Raises: what the handler raises; then nothing is changed.
+    Locks: the row of the consumer and key, until the end.
+    Tx: must not be inside one; opens its own.
+    """
+    with own_transaction(alias, durable=True):
+        lock = lock_key(alias, consumer, row.key)
+        rows = InboxEvent.objects.using(alias).select_for_update()
+        found = rows.filter(pk=row.pk, state=row.state).first()
+        if found is None:
+            return False
+        now = read_now(alias)
+        _set_timeouts(alias)
+        _run(alias, handlers[found.type], found.data or {}, found.version, _envelope_of(found))
+        _mark_handled(alias, found, now)
+        _release(alias, lock, found, now)
+        if lock is not None and lock.awaits:
+            wake_waiting(alias, consumer, row.key)
+    return True
+
+
 def store_parked(
     consumer: str, alias: str, *, topic: str, position: str, reason: str, raw: bytes, event: Incoming | None,
     state: InboxState = InboxState.PARKED,

@@ -33,6 +33,23 @@ DROP TRIGGER sagas_history_is_append_only ON sagas_sagahistory;
 DROP FUNCTION sagas_refuse_history_change();
 """
 
+# In every participant's database, unlike the others.
+CREATE_FOR_EVENTS = """
+CREATE FUNCTION sagas_refuse_event_operation_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'operations on events are append-only (% refused)', TG_OP
+        USING ERRCODE = 'integrity_constraint_violation';
+END;
+$$;
+CREATE TRIGGER sagas_event_operation_is_append_only BEFORE UPDATE OR DELETE ON sagas_eventoperation
+    FOR EACH ROW EXECUTE FUNCTION sagas_refuse_event_operation_change();
+"""
+
+DROP_FOR_EVENTS = """
+DROP TRIGGER sagas_event_operation_is_append_only ON sagas_eventoperation;
+DROP FUNCTION sagas_refuse_event_operation_change();
+"""
+
 
 class Migration(migrations.Migration):
     initial = True
@@ -1350,6 +1367,12 @@ class Migration(migrations.Migration):
                         fields=["sent_at"],
                         name="saga_outbox_unsettled",
                     ),
+                    models.Index(condition=models.Q(("state", "parked")), fields=["id"], name="saga_outbox_parked"),
+                    models.Index(
+                        condition=models.Q(("resends__gt", 0), ("settled_at", None), ("state", "sent")),
+                        fields=["id"],
+                        name="saga_outbox_resent",
+                    ),
                     models.Index(fields=["key", "id"], name="saga_outbox_key"),
                     models.Index(fields=["correlation_id", "id"], name="saga_outbox_correlation"),
                     models.Index(fields=["type", "id"], name="saga_outbox_type"),
@@ -1691,5 +1714,49 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
+        migrations.CreateModel(
+            name="EventOperation",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("at", models.DateTimeField(help_text="By the clock of this database.")),
+                ("actor", models.CharField(max_length=200)),
+                ("operation", models.CharField(help_text="retry, replay or discard.", max_length=20)),
+                ("reason", models.TextField()),
+                ("consumer", models.CharField(blank=True, help_text="Empty: sent again to all.", max_length=60)),
+                ("source", models.CharField(max_length=500)),
+                ("event_id", models.CharField(max_length=200)),
+                ("type", models.CharField(blank=True, max_length=100)),
+                ("key", models.CharField(blank=True, max_length=200)),
+                ("state_before", models.CharField(max_length=9)),
+                ("result", models.CharField(help_text="What became of it.", max_length=2000)),
+            ],
+            options={
+                "default_permissions": (),
+                "indexes": [
+                    models.Index(fields=["event_id", "id"], name="saga_event_operation_event"),
+                    models.Index(fields=["key", "id"], name="saga_event_operation_key"),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="EventTrouble",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("participant", models.CharField(max_length=60)),
+                ("reason", models.CharField(max_length=30)),
+                (
+                    "mark",
+                    models.PositiveBigIntegerField(default=0, help_text="Newest row that is part of it."),
+                ),
+                ("raised_at", models.DateTimeField(help_text="When it was last alerted.")),
+            ],
+            options={
+                "default_permissions": (),
+                "constraints": [
+                    models.UniqueConstraint(fields=("participant", "reason"), name="saga_event_trouble_once")
+                ],
+            },
+        ),
         migrations.RunSQL(CREATE, DROP, hints={"model_name": "sagahistory"}),
+        migrations.RunSQL(CREATE_FOR_EVENTS, DROP_FOR_EVENTS, hints={"model_name": "eventoperation"}),
     ]

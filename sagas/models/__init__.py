@@ -4,7 +4,17 @@ from .access import SagaAccess
 from .attempt import SagaAttempt
 from .barrier import BarrierState, SagaBarrier
 from .bulk import BulkResult, BulkState, SagaBulk, SagaBulkItem
-from .events import EventConsumer, EventStream, InboxEvent, InboxKey, InboxState, OutboxEvent, OutboxState
+from .events import (
+    EventConsumer,
+    EventOperation,
+    EventStream,
+    EventTrouble,
+    InboxEvent,
+    InboxKey,
+    InboxState,
+    OutboxEvent,
+    OutboxState,
+)
 from .history import SagaHistory
 from .intents import Intent, IntentAttempt, IntentHistory
 from .saga import Saga, SagaKey
@@ -14,8 +24,8 @@ from .view import SagaView
 from .worker import SagaWorker
 
 __all__ = [
-    "BarrierState", "BulkResult", "BulkState", "EventConsumer", "EventStream", "InboxEvent", "InboxKey", "InboxState",
-    "Intent", "IntentAttempt", "IntentHistory", "OutboxEvent", "OutboxState", "Saga", "SagaAccess", "SagaAttempt",
-    "SagaBarrier", "SagaBulk", "SagaBulkItem", "SagaHistory", "SagaKey", "SagaStatistic", "SagaStep", "SagaView",
-    "SagaWorker",
+    "BarrierState", "BulkResult", "BulkState", "EventConsumer", "EventOperation", "EventStream", "EventTrouble",
+    "InboxEvent", "InboxKey", "InboxState", "Intent", "IntentAttempt", "IntentHistory", "OutboxEvent", "OutboxState",
+    "Saga", "SagaAccess", "SagaAttempt", "SagaBarrier", "SagaBulk", "SagaBulkItem", "SagaHistory", "SagaKey",
+    "SagaStatistic", "SagaStep", "SagaView", "SagaWorker",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Rows of events in a participant's database: its outbox, its inbox, and who consumes.
+"""Rows of events in a participant's database: outbox, inbox, consumers, operators' actions and raised troubles.
 
 They are migrated to every participant's database, as the barrier is, so that an event commits together with the data
 that it is about. Source: Chris Richardson, Microservices Patterns, "Transactional outbox" and "Idempotent consumer".
@@ -105,6 +105,10 @@ class OutboxEvent(models.Model):
                 fields=["source", "sequence"], name="saga_outbox_open", condition=Q(state__in=["unsent", "parked"])
             ),
             models.Index(fields=["sent_at"], name="saga_outbox_unsettled", condition=Q(state="sent", settled_at=None)),
+            models.Index(fields=["id"], name="saga_outbox_parked", condition=Q(state="parked")),
+            models.Index(
+                fields=["id"], name="saga_outbox_resent", condition=Q(state="sent", settled_at=None, resends__gt=0)
+            ),
             models.Index(fields=["key", "id"], name="saga_outbox_key"),
             models.Index(fields=["correlation_id", "id"], name="saga_outbox_correlation"),
             models.Index(fields=["type", "id"], name="saga_outbox_type"),
@@ -218,3 +222,45 @@ class EventConsumer(models.Model):
 
     def __str__(self) -> str:
         return show_invisible(f"{self.consumer} {self.name}")
+
+
+class EventOperation(models.Model):
+    """What an operator did to an event, and why; rows are never changed or deleted."""
+
+    at = MomentField(help_text="By the clock of this database.")
+    actor = models.CharField(max_length=200)
+    operation = models.CharField(max_length=20, help_text="retry, replay or discard.")
+    reason = models.TextField()
+    consumer = models.CharField(max_length=MAX_PARTICIPANT_CHARS, blank=True, help_text="Empty: sent again to all.")
+    source = models.CharField(max_length=MAX_SOURCE_CHARS)
+    event_id = models.CharField(max_length=MAX_ID_CHARS)
+    type = models.CharField(max_length=MAX_TYPE_CHARS, blank=True)
+    key = models.CharField(max_length=MAX_KEY_CHARS, blank=True)
+    state_before = models.CharField(max_length=9)
+    result = models.CharField(max_length=2_000, help_text="What became of it.")
+
+    class Meta:
+        default_permissions = ()
+        indexes = (
+            models.Index(fields=["event_id", "id"], name="saga_event_operation_event"),
+            models.Index(fields=["key", "id"], name="saga_event_operation_key"),
+        )
+
+    def __str__(self) -> str:
+        return show_invisible(f"{self.operation} {self.type} {self.key or self.event_id}")
+
+
+class EventTrouble(models.Model):
+    """Trouble of a participant's events that lasts: alerted once, and again when it takes in more events."""
+
+    participant = models.CharField(max_length=MAX_PARTICIPANT_CHARS)
+    reason = models.CharField(max_length=30)
+    mark = models.PositiveBigIntegerField(default=0, help_text="Newest row that is part of it.")
+    raised_at = MomentField(help_text="When it was last alerted.")
+
+    class Meta:
+        default_permissions = ()
+        constraints = (models.UniqueConstraint(fields=["participant", "reason"], name="saga_event_trouble_once"),)
+
+    def __str__(self) -> str:
+        return show_invisible(f"{self.participant} {self.reason}")

@@ -93,7 +93,7 @@ def check_alerts(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMes
         return []
     found: list[CheckMessage] = []
     for path in settings.on_attention:
-        hint = "Name the dotted path of a function of one sagas.alerts.Alert in SAGAS['ON_ATTENTION']."
+        hint = "Name the dotted path of a function of one sagas.alerts.Alert or EventAlert in SAGAS['ON_ATTENTION']."
         try:
             if not callable(import_string(path)):
                 found.append(_error("E016", f"The alert hook {path!r} is not callable.", hint))

@@ -10,13 +10,20 @@ from enum import StrEnum
 from typing import Any
 
 from celery import current_app
-from django.core.checks import CheckMessage, run_checks
+from django.core.checks import WARNING, CheckMessage, run_checks
 from django.db import Error
 
 from .. import clock
 from ..conf import get_settings
 from ..core.definition import registry
 from ..engine.notify import wakeup_sending
+from ..events import catalogue, transports
+from ..events.errors import BrokerAway
+from ..events.overview import read_overview
+from ..events.settings import get_event_settings
+from ..events.supervision import as_pairs
+from ..events.transports.base import Finding as TopicFinding
+from ..events.troubles import find_troubles
 from ..participants.routing import barrier_databases
 from . import checks, health, hook_backlog, timings
 from .health import DatabaseServer, NoAnswer
@@ -116,7 +123,7 @@ def _examine_settings() -> Iterator[Finding]:
     """Yield the results of the system checks of settings, definitions, routing and time-outs."""
     # Without databases: they are examined later, and since Django 6.0 naming none means all of them.
     found: list[CheckMessage] = run_checks(tags=[checks.TAG], databases=[])
-    shown = [message for message in found if not message.is_silenced()]
+    shown = [message for message in found if message.level >= WARNING and not message.is_silenced()]
     for message in shown:
         level = Level.FAIL if message.is_serious() else Level.WARN
         name = str(message.id or "check")
@@ -275,6 +282,52 @@ def _examine_versions() -> Iterator[Finding]:
         yield Finding(name="versions", level=Level.OK, what="the code has every version that open sagas run on")
 
 
+def _examine_events() -> Iterator[Finding]:
+    """Examine the broker of events, and outbox and consumers of each participant; nothing while events are off."""
+    if not get_event_settings().are_on:
+        return
+    yield from _examine_event_broker()
+    for alias, answer in health.ask_each("events", catalogue.event_databases(), SERVER_SECONDS, read_overview).items():
+        if isinstance(answer, NoAnswer):
+            yield _judge(f"events {alias}", f"not read: {answer.reason}", (True, Level.FAIL, CHECK_SERVER))
+            continue
+        found = find_troubles(answer)
+        yield from (
+            _judge(f"events {trouble.participant}", trouble.what, (True, Level.WARN, trouble.todo)) for trouble in found
+        )
+        in_trouble = {trouble.participant for trouble in found}
+        for sender in answer.senders:
+            if sender.participant not in in_trouble:
+                yield _judge(f"events {sender.participant}", f"{sender.unsent.count} unsent")
+        for consumer in answer.consumers:
+            if consumer.consumer not in in_trouble:
+                lag = "lag unknown" if consumer.lag is None else f"lag {consumer.lag}"
+                yield _judge(f"events {consumer.consumer}", f"{consumer.processes} consumers seen, {lag}")
+
+
+def _examine_event_broker() -> Iterator[Finding]:
+    answer = health.ask_once("events broker", SERVER_SECONDS, _compare_topics)
+    if isinstance(answer, NoAnswer):
+        todo = "Check that it is up and that its URL is right. Events wait in the outboxes meanwhile."
+        yield _judge("event broker", answer.reason, (True, Level.WARN, todo))
+        return
+    for difference in answer:
+        level = Level.FAIL if difference.is_error else Level.WARN
+        yield _judge("event broker", difference.what, (True, level, difference.todo))
+    if not answer:
+        yield _judge("event broker", f"{get_event_settings().transport} has every topic")
+
+
+def _compare_topics() -> list[TopicFinding] | NoAnswer:
+    transport = transports.make_transport()
+    try:
+        return transport.check(catalogue.list_topics(), as_pairs(catalogue.list_subscriptions()))
+    except BrokerAway as error:
+        return NoAnswer(reason=str(error))
+    finally:
+        transport.close()
+
+
 EXAMINATIONS: dict[str, Callable[[], Iterator[Finding]]] = {
     "clock": _examine_clock,
     "workers": _examine_workers,
@@ -284,4 +337,5 @@ EXAMINATIONS: dict[str, Callable[[], Iterator[Finding]]] = {
     "queues": _examine_queues,
     "definitions": _examine_definitions,
     "versions": _examine_versions,
+    "events": _examine_events,
 }

@@ -83,9 +83,24 @@ def ask_databases(aliases: Iterable[str], seconds: float) -> dict[str, DatabaseS
 
     Returns: the answers by alias, after at most ``seconds`` in total.
     """
+    return ask_each("database", aliases, seconds, read_server)
+
+
+def ask_each(
+    what: str, aliases: Iterable[str], seconds: float, read: Callable[[str], Answer]
+) -> dict[str, Answer | NoAnswer]:
+    """Call a function with each alias in parallel, each over a connection of its own; ``what`` names the question.
+
+    Returns: the answers by alias, after at most ``seconds`` in total.
+    """
     ends_at = time.monotonic() + seconds
-    questions = {alias: _begin(f"database {alias}", partial(_read_apart, alias)) for alias in aliases}
+    questions = {alias: _begin(f"{what} {alias}", partial(_read_apart, alias, read)) for alias in aliases}
     return {alias: question.wait(seconds, ends_at) for alias, question in questions.items()}
+
+
+def ask_once(what: str, seconds: float, ask: Callable[[], Answer | NoAnswer]) -> Answer | NoAnswer:
+    """Call a function that may block without limit, and wait for its answer."""
+    return _begin(what, ask).wait(seconds, time.monotonic() + seconds)
 
 
 def read_server(alias: str) -> DatabaseServer:
@@ -148,10 +163,10 @@ def _ping(connection: Connection, seconds: float) -> bool | NoAnswer:
     return True
 
 
-def _read_apart(alias: str) -> DatabaseServer | NoAnswer:
+def _read_apart(alias: str, read: Callable[[str], Answer]) -> Answer | NoAnswer:
     """Query a database over a connection of this thread, and close it or return it to the pool."""
     try:
-        return read_server(alias)
+        return read(alias)
     except Error as error:
         return NoAnswer(reason=shorten_error(error))
     finally:

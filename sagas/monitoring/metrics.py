@@ -31,7 +31,7 @@ from ..conf import get_settings
 from ..databases import refresh_connection
 from ..operators import presentation
 from ..transactions import own_transaction
-from . import hook_backlog
+from . import event_metrics, hook_backlog
 from .liveness import read_liveness
 
 logger = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class SagaCollector:
 
     def describe(self) -> list[Metric]:
         """Return the metrics without values, so that registering does not query the database."""
-        return [_up(0), *_families().values()]
+        return [_up(0), *_families().values(), *event_metrics.event_families().values()]
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics; never raises a database's errors.
@@ -102,6 +102,7 @@ class SagaCollector:
             return
         yield _up(1)
         yield from found
+        yield from event_metrics.read_event_metrics()
 
 
 @csrf_exempt

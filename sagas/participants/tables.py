@@ -1,8 +1,8 @@
 """Tables that the engine keeps in a participant's database, for the project's database routers. Imports no model."""
 
 PARTICIPANT_MODELS = frozenset({
-    "sagabarrier", "eventstream", "outboxevent", "inboxevent", "inboxkey", "eventconsumer", "intent", "intentattempt",
-    "intenthistory",
+    "sagabarrier", "eventstream", "outboxevent", "inboxevent", "inboxkey", "eventconsumer", "eventoperation",
+    "eventtrouble", "intent", "intentattempt", "intenthistory",
 })  # fmt: skip
 
 

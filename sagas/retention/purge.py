@@ -1,4 +1,4 @@
-"""Deletion of closed sagas with all their rows, and of barrier rows past their retention.
+"""Deletion of closed sagas with all their rows, and of barrier rows and events past their retention.
 
 Transactions are small, oldest rows first. Rows locked by another transaction are passed over; a row that cannot be
 deleted does not stop the rows after it. Open sagas, and barrier rows that one may still need, are never deleted.
@@ -25,6 +25,7 @@ from ..operators.audit.access_log import count_expired_accesses, delete_expired_
 from ..operators.presentation.documents import write_documents
 from ..participants.routing import barrier_databases
 from ..transactions import own_transaction
+from . import events
 from .archive import Archive
 from .bulks import delete_expired_bulks, select_expired_bulks
 from .views import count_ownerless_views, delete_ownerless_views
@@ -81,10 +82,16 @@ class Report:
     """Finished or stopped bulks, and frozen sets that were never confirmed, each with its items."""
     views: int = 0
     """Own saved views of deleted accounts."""
+    outbox: int = 0
+    """Events of outboxes, over all databases."""
+    inbox: int = 0
+    """Events of inboxes, over all databases."""
+    event_rows: int = 0
+    """Keys, counters and heartbeats of events, over all databases."""
     failed: list[UUID] = field(default_factory=list)
     """Sagas that could not be deleted."""
     unreachable: list[str] = field(default_factory=list)
-    """Databases whose barrier rows could not be read or deleted."""
+    """Databases whose barrier rows or events could not be read or deleted."""
     is_stopped: bool = False
     """Whether it was asked to stop."""
 
@@ -102,7 +109,7 @@ def clean_up(
     should_stop: Callable[[], bool] = lambda: False,
     progress: Callable[[Report], None] = lambda _report: None,
 ) -> Report:
-    """Delete the sagas of a scope, expired access records, bulks and views, then old barrier rows of all databases.
+    """Delete the sagas of a scope, expired access records, bulks and views, then old barrier rows and events.
 
     With an ``archive`` each batch is on disk before its rows are deleted; a crash in between leaves a saga in both.
     Raises: OSError of the archive; database errors if the database is unavailable. What was deleted stays deleted.
@@ -116,6 +123,8 @@ def clean_up(
     report.views = 0 if should_stop() else delete_ownerless_views()
     for alias in barrier_databases():
         _delete_barriers(alias, report, batch_size, should_stop, progress)
+    for alias in events.event_databases():
+        _delete_events(alias, report, should_stop, progress)
     report.is_stopped = should_stop()
     return report
 
@@ -131,6 +140,11 @@ def count_expired(scope: Scope) -> Report:
     for alias in barrier_databases():
         try:
             report.barriers += _select_old_barriers(alias).count()
+        except Error as error:
+            _note_unreachable(report, alias, error)
+    for alias in events.event_databases():
+        try:
+            _add_events(report, events.count_expired_events(alias))
         except Error as error:
             _note_unreachable(report, alias, error)
     return report
@@ -279,6 +293,24 @@ def _find_needed(sagas: set[UUID]) -> set[UUID]:
     return set(rows.values_list("pk", flat=True))
 
 
+def _delete_events(
+    alias: str, report: Report, should_stop: Callable[[], bool], progress: Callable[[Report], None]
+) -> None:
+    try:
+        for deleted in events.delete_expired_events(alias, should_stop=should_stop):
+            _add_events(report, deleted)
+            progress(report)
+    except Error as error:
+        _note_unreachable(report, alias, error)
+
+
+def _add_events(report: Report, found: events.EventReport) -> None:
+    report.outbox += found.outbox
+    report.inbox += found.inbox
+    report.event_rows += found.others
+
+
 def _note_unreachable(report: Report, alias: str, error: Error) -> None:
-    report.unreachable.append(alias)
-    logger.warning("Barrier rows could not be cleaned up.", extra={"database": alias}, exc_info=error)
+    if alias not in report.unreachable:
+        report.unreachable.append(alias)
+    logger.warning("Barrier rows or events could not be cleaned up.", extra={"database": alias}, exc_info=error)

@@ -1,7 +1,7 @@
-"""Celery integration: sweeper thread, shutdown flag and state of the worker's consumer.
+"""Celery integration: threads of sweeper and events, shutdown flag and state of the worker's consumer.
 
-Connected by signals and boot steps when ``sagas.tasks`` is imported, so a project has nothing to set up. The thread
-runs in the parent of a prefork pool and survives killed children. It starts with the worker, even if the broker is
+Connected by signals and boot steps when ``sagas.tasks`` is imported, so a project has nothing to set up. The threads
+run in the parent of a prefork pool and survive killed children. They start with the worker, even if the broker is
 unavailable. The shutdown flag is in shared memory that the children inherit.
 """
 
@@ -17,6 +17,7 @@ from django.db import close_old_connections, connections
 
 from ..conf import get_settings
 from ..engine.notify import alert_dispatch, wakeup_sending
+from ..events import supervision
 from ..monitoring import timings
 from . import due_work, sweeper
 from .celery_strategy import list_consumed
@@ -74,14 +75,14 @@ def release_connections() -> None:
 
 
 class SweepStep(bootsteps.StartStopStep):
-    """Boot step of the sweeper: after the pool has forked, before the worker waits for its broker."""
+    """Boot step of sweeper and events: after the pool has forked, before the worker waits for its broker."""
 
     label: Any = "Sagas"
     requires: Any = ("celery.worker.components:Pool",)
 
     def start(self, parent: Any) -> None:
-        """Start the sweeper thread."""
-        _start_sweeping()
+        """Start the threads."""
+        _start_threads()
 
 
 class ConsumeStep(bootsteps.StartStopStep):
@@ -117,12 +118,13 @@ def _join_worker(sender: Any, **_: Any) -> None:
     share_thread_while_waiting()
 
 
-def _start_sweeping(**_: Any) -> None:
+def _start_threads(**_: Any) -> None:
     _shutting_down[0] = 0
     _stop.clear()
-    thread = threading.Thread(target=_sweep_for_ever, name="sagas-sweeper", daemon=True)
-    _threads.append(thread)
-    thread.start()
+    for name, target in (("sagas-sweeper", _sweep_for_ever), ("sagas-events", _supervise_events)):
+        thread = threading.Thread(target=target, name=name, daemon=True)
+        _threads.append(thread)
+        thread.start()
 
 
 @signals.worker_shutting_down.connect(dispatch_uid="sagas.worker.lifecycle.shutting_down")
@@ -131,7 +133,7 @@ def _note_shutdown(**_: Any) -> None:
 
 
 @signals.worker_shutdown.connect(dispatch_uid="sagas.worker.lifecycle.shutdown")
-def _stop_sweeping(**_: Any) -> None:
+def _stop_threads(**_: Any) -> None:
     _stop.set()
     while _threads:
         thread = _threads.pop()
@@ -156,6 +158,11 @@ def _sweep_for_ever() -> None:
         sweep_loop(_sweep_once, should_stop=_stop.is_set, wait=_wait, must_end_with=lambda _: False)
     finally:
         connections.close_all()
+
+
+def _supervise_events() -> None:
+    """Relay and reconcile the events of the participants that run here until the worker ends, unless events are off."""
+    supervision.supervise_all(should_stop=_stop.is_set, announce=alert_dispatch.announce)
 
 
 def _wait() -> None:

@@ -4,29 +4,37 @@ import re
 from dataclasses import MISSING, fields
 from datetime import timedelta
 
+import pytest
 from django.core.management import get_commands
 
 from config.local.runtime import ROOT
 from sagas.conf import SagaSettings
+from sagas.events.settings import EventSettings
 
 PAGE = ROOT / "docs" / "reference" / "settings.md"
 NUMBER = re.compile(r"([\d.]+)(?: (s|days))?")
 UNITS = {None: 1, "s": 1, "days": 86_400}
 
 
-def read_defaults() -> dict[str, str]:
-    """Return the documented defaults of the engine's settings by name."""
-    return dict(re.findall(r"^- `([A-Z_]+)` \((.*?)\):", PAGE.read_text(), re.MULTILINE))
+# The keys of SAGAS["EVENTS"] stand in bold.
+FORMS = {SagaSettings: r"^- `([A-Z_]+)` \((.*?)\):", EventSettings: r"^- \*\*`([A-Z_]+)`\*\* \((.*?)\):"}
 
 
-def test_every_engine_setting_is_documented() -> None:
-    assert set(read_defaults()) == {field.name.upper() for field in fields(SagaSettings)}
+def read_defaults(settings: type) -> dict[str, str]:
+    """Return the documented defaults of settings by name."""
+    return dict(re.findall(FORMS[settings], PAGE.read_text(), re.MULTILINE))
 
 
-def test_documented_defaults_of_numbers_and_durations_are_the_real_ones() -> None:
+@pytest.mark.parametrize("settings", FORMS)
+def test_every_engine_setting_is_documented(settings: type) -> None:
+    assert set(read_defaults(settings)) == {field.name.upper() for field in fields(settings)}
+
+
+@pytest.mark.parametrize("settings", FORMS)
+def test_documented_defaults_of_numbers_and_durations_are_the_real_ones(settings: type) -> None:
     documented, real = {}, {}
-    defaults = read_defaults()
-    for field in fields(SagaSettings):
+    defaults = read_defaults(settings)
+    for field in fields(settings):
         if field.default is MISSING or type(field.default) not in {int, timedelta}:
             continue
         default = field.default.total_seconds() if isinstance(field.default, timedelta) else field.default

@@ -1,6 +1,7 @@
 """Sagas in every situation, of a definition that has every step kind and changes nothing."""
 
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -126,8 +127,9 @@ class Done:
 def run_command(*arguments: object) -> Done:
     """Run a command in this process as ``manage.py`` would, and return its exit code and output."""
     out, err, code = StringIO(), StringIO(), 0
-    # A command closes all connections at its end; a test's must stay open.
-    close_all, connections.close_all = connections.close_all, lambda: None
+    # A command closes all connections at its end; a test's must stay open, but not those of the command's threads.
+    own, close_all = threading.current_thread(), connections.close_all
+    connections.close_all = lambda: None if threading.current_thread() is own else close_all()
     try:
         with redirect_stdout(out), redirect_stderr(err):
             ManagementUtility(["manage.py", *map(str, arguments)]).execute()

@@ -115,6 +115,9 @@ def test_cleanup_prints_json() -> None:
         "bulks": 0,
         "looks": 0,
         "views": 0,
+        "outbox": 0,
+        "inbox": 0,
+        "event_rows": 0,
         "failed": [],
         "unreachable": [],
         "is_stopped": False,
@@ -240,7 +243,7 @@ def test_undeletable_saga_exits_with_1_and_is_named(monkeypatch: pytest.MonkeyPa
     assert done.code == 1
     assert done.json["failed"] == [str(saga.pk)]
     assert f"could not be deleted (the log says why): {saga.pk}." in done.err
-    assert "Barrier rows of these databases could not be cleaned up: payments." in done.err
+    assert "Barrier rows or events of these databases could not be cleaned up: payments." in done.err
 
 
 def test_database_error_exits_with_1_and_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,7 +74,8 @@ def test_every_check_is_registered_for_the_command_check() -> None:
         "check_settings", "check_redaction", "check_alerts", "check_wakeup", "check_functions", "check_hook_timeout",
         "check_databases", "check_participants", "check_routing", "check_names", "check_queues", "check_timings",
         "check_versions", "check_accepted_content", "check_routes", "check_application", "check_rate_limit",
-        "check_remedies", "check_event_package",
+        "check_remedies", "check_event_package", "check_event_settings", "check_transport", "check_catalogue",
+        "check_event_topics", "check_event_databases",
     }  # fmt: skip
     assert {check.__name__ for check in checks_of("sagas") if Tags.database in check.tags} == {"check_versions"}
 

@@ -9,6 +9,7 @@ from django.test import Client
 
 from config.local.runtime import ROOT
 from sagas.core.states import Outcome, SagaState
+from sagas.models import InboxState
 from sagas.monitoring.metrics import SagaCollector
 from sagas.operators.presentation import REASONS
 
@@ -18,7 +19,7 @@ MATCHER = re.compile(r'([a-z_]+)(=~|!~|!=|=)"([^"]*)"')
 GROUPING = re.compile(r"\b(?:by|without|on|ignoring) \(([^)]*)\)")
 VALUES = {
     "reason": set(REASONS),
-    "state": {state.value for state in SagaState},
+    "state": {state.value for state in (*SagaState, *InboxState)},
     "outcome": {outcome.value for outcome in Outcome},
 }
 

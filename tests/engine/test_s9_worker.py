@@ -37,9 +37,9 @@ def sweeping(settings: Any) -> Iterator[None]:
         "SWEEP_INTERVAL": timedelta(milliseconds=5),
         "WAKEUP_INTERVAL": timedelta(milliseconds=20),
     }
-    lifecycle._start_sweeping()
+    lifecycle._start_threads()
     yield
-    lifecycle._stop_sweeping()
+    lifecycle._stop_threads()
 
 
 @pytest.mark.usefixtures("sweeping")
@@ -49,7 +49,7 @@ def test_s9_a_worker_sweeps_and_sends_heartbeats_until_it_ends(world: World, mon
     saga = world.begin(a=world.compensatable())
     wait_until(lambda: woken.count(saga.pk) >= 3)  # repeatedly, without any message
     wait_until(lambda: SagaWorker.objects.filter(name=sweeper.worker_name(), last_found=1).exists())
-    lifecycle._stop_sweeping()
+    lifecycle._stop_threads()
     assert not SagaWorker.objects.exists()
     assert not [thread for thread in threading.enumerate() if thread.name == "sagas-sweeper"]
 

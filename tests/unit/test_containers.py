@@ -87,8 +87,8 @@ def test_copied_paths_exist_and_are_not_ignored() -> None:
 def test_compose_starts_the_shop_after_its_database_and_migrations() -> None:
     services = read_compose()["services"]
 
-    assert {*services} == {"postgres", "valkey", "migrate", "web", "worker"}
-    for name in ("web", "worker"):
+    assert {*services} == {"postgres", "valkey", "migrate", "web", "worker", "relay", "consumers"}
+    for name in ("web", "worker", "relay", "consumers"):
         assert services[name]["depends_on"] == {
             "migrate": {"condition": "service_completed_successfully"},
             "postgres": {"condition": "service_healthy"},
@@ -98,9 +98,9 @@ def test_compose_starts_the_shop_after_its_database_and_migrations() -> None:
 def test_compose_restarts_and_checks_every_long_running_service() -> None:
     services = read_compose()["services"]
 
-    for name in ("postgres", "valkey", "web", "worker"):
+    for name in ("postgres", "valkey", "web", "worker", "relay", "consumers"):
         assert services[name]["restart"] == "unless-stopped"
-    for name in ("postgres", "valkey", "worker"):
+    for name in ("postgres", "valkey", "worker", "consumers"):
         assert services[name]["healthcheck"]["test"][0] == "CMD"
     assert services["migrate"]["restart"] == "on-failure"
 
@@ -145,10 +145,11 @@ def fill(found: re.Match[str], given: dict[str, str]) -> str:
 def test_compose_passes_every_setting_to_the_services_that_read_it() -> None:
     documented = set(re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
     services = read_compose()["services"]
-    passed = {name: {*services[name]["environment"]} - {"PGPASSWORD"} for name in ("migrate", "web", "worker")}
+    others = ("migrate", "worker", "relay", "consumers")
+    passed = {name: {*services[name]["environment"]} - {"PGPASSWORD"} for name in ("web", *others)}
 
     assert passed["web"] == documented - NOT_PASSED_ON
-    assert passed["worker"] == passed["migrate"] == documented - NOT_PASSED_ON - WEB_ALONE
+    assert all(passed[name] == documented - NOT_PASSED_ON - WEB_ALONE for name in others)
     assert services["web"]["environment"]["SECRET_KEY"].startswith("${SECRET_KEY:?")
     assert services["postgres"]["environment"]["POSTGRES_PASSWORD"].startswith("${POSTGRES_PASSWORD:?")
 
@@ -196,7 +197,8 @@ from django.conf import settings
 from django.db import connection
 with connection.cursor() as cursor:
     cursor.execute("SELECT current_user")
-    print(cursor.fetchone()[0], settings.SAGAS, settings.EMAIL_HOST, settings.EMAIL_PORT, settings.NUM_PROXIES)
+    user, page = cursor.fetchone()[0], settings.SAGAS["SWEEP_PAGE"]
+    print(user, page, settings.EMAIL_HOST, settings.EMAIL_PORT, settings.NUM_PROXIES)
 """
 
 
@@ -212,7 +214,7 @@ def test_password_of_any_characters_and_settings_reach_the_project(locked_postgr
     right = run_service("web", ASK, locked_postgres, **given)
     wrong = run_service("web", ASK, locked_postgres, **{**given, "POSTGRES_PASSWORD": "wrong"})
 
-    assert right == "sagas {'SWEEP_PAGE': 7} mail.example 587 2\n"
+    assert right == "sagas 7 mail.example 587 2\n"
     assert "password authentication failed" in wrong
 
 

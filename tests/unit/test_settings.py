@@ -85,9 +85,14 @@ HONOURED: dict[str, tuple[str, Callable[[Settings], object], object]] = {
     "CELERY_TASK_TIME_LIMIT": ("60", lambda s: s["CELERY_TASK_TIME_LIMIT"], 60),
     "SAGAS": (
         '{"TIMEOUT": 2.5, "RETRY": {"attempts": 3}, "SWEEP_PAGE": 7}',
-        lambda s: s["SAGAS"],
+        lambda s: {name: value for name, value in s["SAGAS"].items() if name != "EVENTS"},
         {"TIMEOUT": timedelta(seconds=2.5), "RETRY": RetryPolicy(attempts=3), "SWEEP_PAGE": 7},
     ),
+    "EVENTS_URL": ("rediss://valkey:6380/1", lambda s: s["SAGAS"]["EVENTS"]["URL"], "rediss://valkey:6380/1"),
+    "EVENTS_LAYOUT": ("type", lambda s: s["SAGAS"]["EVENTS"]["LAYOUT"], "type"),
+    "EVENTS_PREFIX": ("staging.", lambda s: s["SAGAS"]["EVENTS"]["PREFIX"], "staging."),
+    "EVENTS_BARE_TOPICS": ("A,B", lambda s: s["SAGAS"]["EVENTS"]["BARE_TOPICS"], ["A", "B"]),
+    "EVENTS_PARTICIPANTS": ("orders", lambda s: s["SAGAS"]["EVENTS"]["PARTICIPANTS"], ["orders"]),
     "EMAIL_URL": ("smtp+tls://mail.example:587", read_mail_server, ("mail.example", True)),
     "DEFAULT_FROM_EMAIL": ("night@a.example", lambda s: s["DEFAULT_FROM_EMAIL"], "night@a.example"),
     "PAYMENT_GATEWAY": ("stripe", lambda s: s["PAYMENT_GATEWAY"], "stripe"),
@@ -182,6 +187,34 @@ def test_missing_required_setting_is_named(name: str, monkeypatch: pytest.Monkey
 def test_broken_engine_settings_are_refused(text: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImproperlyConfigured, match=message):
         load_settings(monkeypatch, **NEEDED, SAGAS=text)
+
+
+@pytest.mark.parametrize(
+    ("variables", "url"),
+    [
+        ({}, "redis://127.0.0.1:6379/0"),
+        ({"CELERY_BROKER_URL": "rediss://valkey:6380/0"}, "rediss://valkey:6380/0"),
+        ({"CELERY_BROKER_URL": "amqp://rabbit//"}, ""),
+        ({"EVENTS_URL": ""}, ""),
+        ({"EVENTS_URL": "redis://a/0", "SAGAS": '{"EVENTS": {"URL": "redis://b/0"}}'}, "redis://b/0"),
+    ],
+)
+def test_events_use_the_redis_broker_unless_told_otherwise(
+    variables: dict[str, str], url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = load_settings(monkeypatch, **NEEDED, **variables)["SAGAS"]["EVENTS"]
+    assert events == {
+        "SOURCE": "/shop", "URL": url, "LAYOUT": "flow", "PREFIX": "", "BARE_TOPICS": [], "PARTICIPANTS": [],
+    }  # fmt: skip
+
+
+def test_settings_of_events_are_read_from_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = '{"EVENTS": {"RETRY": {"attempts": 3}, "RELAY_INTERVAL": 0.5, "OPTIONS": {"keep_seconds": 60}}}'
+    events = load_settings(monkeypatch, **NEEDED, SAGAS=text)["SAGAS"]["EVENTS"]
+    assert (events["RETRY"], events["RELAY_INTERVAL"]) == (RetryPolicy(attempts=3), timedelta(seconds=0.5))
+    assert (events["OPTIONS"], events["SOURCE"]) == ({"keep_seconds": 60}, "/shop")
+    with pytest.raises(ImproperlyConfigured, match=r"SAGAS\['EVENTS'\]\['RETRY'\] is not a valid retry policy"):
+        load_settings(monkeypatch, **NEEDED, SAGAS='{"EVENTS": {"RETRY": {"tries": 3}}}')
 
 
 def test_unknown_log_format_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

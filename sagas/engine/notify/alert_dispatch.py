@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from django.db import connections
 from django.utils.module_loading import import_string
 
-from ...alerts import Alert
+from ...alerts import AnyAlert
 from ...conf import get_settings
 from ...core.background_queue import BackgroundQueue
 from ...core.definition import function_shapes
@@ -33,11 +33,11 @@ class _Call:
     """Pending call of one hook with one alert."""
 
     hook: str
-    alert: Alert
+    alert: AnyAlert
     tries: int = 0
 
 
-def announce(alerts: Iterable[Alert]) -> None:
+def announce(alerts: Iterable[AnyAlert]) -> None:
     """Queue a call of every hook with every alert. Never blocks, never raises.
 
     Tx: after the commit.
@@ -48,7 +48,7 @@ def announce(alerts: Iterable[Alert]) -> None:
                 if not _queue.put(_Call(hook=hook, alert=alert)):
                     _warnings.warn("Alerts dropped: the hooks of SAGAS['ON_ATTENTION'] are too slow.")
     except Exception:
-        logger.exception("Alerts lost; the sagas keep their attention.")
+        logger.exception("Alerts lost; sagas and events keep their attention.")
 
 
 def flush(seconds: float = FLUSH_SECONDS) -> None:
@@ -62,7 +62,7 @@ def _make(call: _Call) -> None:
 
 def _try_again(call: _Call, error: BaseException, may_repeat: bool) -> tuple[_Call, float] | None:
     """Return the next try of a failed call and its delay, or None when the call is given up."""
-    facts = {"hook": call.hook, "saga_id": str(call.alert.saga_id), "reason": call.alert.reason}
+    facts = {"hook": call.hook, "alert": call.alert.id, "reason": call.alert.reason}
     if call.tries >= len(PAUSES_SECONDS) or not may_repeat:
         logger.error("Alert dropped after its last try.", extra=facts, exc_info=error)
         return None

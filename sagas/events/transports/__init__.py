@@ -9,6 +9,7 @@ from ..settings import EventSettings, get_event_settings
 from .base import Transport
 
 # Modules by the scheme of SAGAS["EVENTS"]["URL"].
+IN_PROCESS = "memory"
 MODULES = {"memory": "memory", "redis": "redis", "rediss": "redis"}
 
 INSTALL = "Install the extra: pip install 'sagas-for-django[events]'."

@@ -25,8 +25,9 @@ class Command(SagaCommand):
         "Delete closed sagas with their steps, attempts, history and keys, and barrier rows older\n"
         "than SAGAS['BARRIER_RETENTION'] in every database; never an open saga. Also deletes bulks that\n"
         "ended as long ago, but not before SAGAS['ACCESS_RETENTION'], and bulks that were never\n"
-        "confirmed, and the own saved views of deleted accounts. Works in small transactions; Ctrl-C\n"
-        "stops it cleanly. Exit code 1 if anything could not be deleted."
+        "confirmed, the own saved views of deleted accounts, and events older than RETENTION of\n"
+        "SAGAS['EVENTS'] with which nothing is left to do. Works in small transactions; Ctrl-C stops it\n"
+        "cleanly. Exit code 1 if anything could not be deleted."
     )
     example = (
         "manage.py saga_cleanup --older-than 30d --dry-run\n"
@@ -102,7 +103,8 @@ class Command(SagaCommand):
             self.print_json(
                 {
                     "sagas": report.sagas, "barriers": report.barriers, "bulks": report.bulks, "looks": report.accesses,
-                    "views": report.views,
+                    "views": report.views, "outbox": report.outbox, "inbox": report.inbox,
+                    "event_rows": report.event_rows,
                     "failed": [str(pk) for pk in report.failed], "unreachable": report.unreachable,
                     "is_stopped": report.is_stopped, "dry_run": options["dry_run"],
                 }
@@ -118,7 +120,11 @@ class Command(SagaCommand):
 def _describe(report: Report, *, is_trial: bool) -> str:
     """Return the counts that are not 0. A trial does not check which barrier rows are still needed."""
     parts = [f"{report.sagas} sagas"]
-    more = ((report.bulks, "bulks"), (report.accesses, "access records"), (report.views, "saved views"))
+    more = (
+        (report.bulks, "bulks"), (report.accesses, "access records"), (report.views, "saved views"),
+        (report.outbox, "sent events"), (report.inbox, "received events"),
+        (report.event_rows, "keys, counters and heartbeats of events"),
+    )  # fmt: skip
     parts += [f"{n} {name}" for n, name in more if n]
     at_most = "at most " if is_trial and report.barriers else ""
     return f"{', '.join(parts)} and {at_most}{report.barriers} barrier rows"
@@ -165,5 +171,7 @@ def _describe_failures(report: Report) -> str:
         more = f" and {len(report.failed) - MAX_NAMED} more" if len(report.failed) > MAX_NAMED else ""
         parts.append(f"These sagas could not be deleted (the log says why): {named}{more}.")
     if report.unreachable:
-        parts.append(f"Barrier rows of these databases could not be cleaned up: {', '.join(report.unreachable)}.")
+        parts.append(
+            f"Barrier rows or events of these databases could not be cleaned up: {', '.join(report.unreachable)}."
+        )
     return " ".join([*parts, "Fix the cause and run it again."])
