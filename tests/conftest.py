@@ -27,6 +27,9 @@ SUITES_APART = frozenset({"packaging", "other_projects", "browser", "brokers", "
 
 QUICK_HASH = "django.contrib.auth.hashers.MD5PasswordHasher"
 
+# Objects between two collections of garbage: a page or a saga makes many, and nearly none of them is in a cycle.
+GARBAGE_THRESHOLD = 50_000
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _little_time_between_tests() -> Iterator[None]:
@@ -68,10 +71,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection(session: pytest.Session) -> None:
-    """In a process of a parallel run of all tests, compile a share of the test modules.
+    """Collect no garbage while tests are collected, and in a process of a run of all tests compile a share of them.
 
-    Otherwise every process would compile all of them, as each begins with the same one.
+    Otherwise every process would compile all of the modules, as each begins with the same one.
     """
+    gc.disable()
     worker = getattr(session.config, "workerinput", None)
     if worker is not None and session.config.args_source is pytest.Config.ArgsSource.TESTPATHS:
         modules = [path for path in sorted(TESTS.glob("*/test_*.py")) if path.parent.name not in SUITES_APART]
@@ -89,6 +93,8 @@ def pytest_collection_finish() -> None:
     """Leave what all tests and modules take up out of every later collection of garbage, and of what forks copy."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(GARBAGE_THRESHOLD, *gc.get_threshold()[1:])
+    gc.enable()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
