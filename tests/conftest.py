@@ -14,7 +14,7 @@ from config.local.valkey import LocalValkey, start_valkey
 from . import static_files
 from .depth import leave_to_full_runs
 from .emptying import emptying_what_is_filled
-from .lanes import make_scheduler
+from .lanes import begin_with_longest, make_scheduler
 from .other_projects import table as other_projects
 from .other_projects.fixtures import testbed, wheel
 
@@ -66,8 +66,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave to full runs what is theirs."""
+    """Leave to full runs what is theirs, and order the rest."""
     leave_to_full_runs(config, items)
+    begin_with_longest(items)
 
 
 def pytest_collection(session: pytest.Session) -> None:
