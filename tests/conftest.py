@@ -14,7 +14,7 @@ from config.local.valkey import LocalValkey, start_valkey
 from . import static_files
 from .depth import leave_to_full_runs
 from .emptying import emptying_what_is_filled
-from .lanes import make_scheduler
+from .lanes import begin_with_longest, make_scheduler
 from .other_projects import table as other_projects
 from .other_projects.fixtures import testbed, wheel
 
@@ -26,6 +26,9 @@ TESTS = Path(__file__).parent
 SUITES_APART = frozenset({"packaging", "other_projects", "browser", "brokers", "scale"})
 
 QUICK_HASH = "django.contrib.auth.hashers.MD5PasswordHasher"
+
+# Objects between two collections of garbage: a page or a saga makes many, and nearly none of them is in a cycle.
+GARBAGE_THRESHOLD = 50_000
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -63,15 +66,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave to full runs what is theirs."""
+    """Leave to full runs what is theirs, and order the rest."""
     leave_to_full_runs(config, items)
+    begin_with_longest(items)
 
 
 def pytest_collection(session: pytest.Session) -> None:
-    """In a process of a parallel run of all tests, compile a share of the test modules.
+    """Collect no garbage while tests are collected, and in a process of a run of all tests compile a share of them.
 
-    Otherwise every process would compile all of them, as each begins with the same one.
+    Otherwise every process would compile all of the modules, as each begins with the same one.
     """
+    gc.disable()
     worker = getattr(session.config, "workerinput", None)
     if worker is not None and session.config.args_source is pytest.Config.ArgsSource.TESTPATHS:
         modules = [path for path in sorted(TESTS.glob("*/test_*.py")) if path.parent.name not in SUITES_APART]
@@ -89,6 +94,8 @@ def pytest_collection_finish() -> None:
     """Leave what all tests and modules take up out of every later collection of garbage, and of what forks copy."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(GARBAGE_THRESHOLD, *gc.get_threshold()[1:])
+    gc.enable()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

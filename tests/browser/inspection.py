@@ -94,6 +94,13 @@ def examine(visitor: Visitor, rules: Mapping[str, Any] = EVERYTHING) -> list[str
     return [f"{one['id']}: {node['html'][:200]} {node['failureSummary']}" for one in found for node in one["nodes"]]
 
 
+def keep_picture(page: Page, name: str) -> None:
+    """Keep a picture of the page; no test reads it, so only full runs do."""
+    if IS_FULL:
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+
+
 class PageInspector:
     """Inspector of pages, with the faults found so far.
 
@@ -104,7 +111,6 @@ class PageInspector:
         self.visitor, self.plain = visitor, plain
         self.faults: list[str] = []
         self.inspected = 0
-        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
 
     def inspect(self, name: str, path: str = "", *, opens_folds: bool = False) -> None:
         """Inspect the current page, or the one at a path, which must have the same text without scripts."""
@@ -119,8 +125,7 @@ class PageInspector:
             found: list[str] = page.evaluate(FIND_FAULTS)
             if page.evaluate("getComputedStyle(document.body).backgroundColor") != BACKGROUNDS[scheme]:
                 found.append("wrong background")
-            if IS_FULL:
-                page.screenshot(path=SCREENSHOTS / f"{name}-{scheme}-{size['width']}.png", full_page=True)
+            keep_picture(page, f"{name}-{scheme}-{size['width']}")
             if (scheme, size) in examined:
                 found += self._examine(EVERYTHING if (scheme, size) == examined[0] else RENDERING_RULES, opens_folds)
             self.faults += [f"{name}, {scheme}, {size['width']}: {one}" for one in found]

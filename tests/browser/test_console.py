@@ -15,7 +15,7 @@ from tests.admin import trips
 from tests.admin.pages import operations_of
 
 from .conftest import Visit
-from .inspection import SCREENSHOTS
+from .inspection import keep_picture
 from .scenes import REASON
 
 
@@ -168,8 +168,7 @@ def test_list_fits_a_laptop_with_its_errors_on_one_line(visit: Visit, scheme: st
     SagaStep.objects.exclude(last_error="").update(last_error=OUT_OF_STOCK)
     page = visit("admin", color_scheme=scheme, viewport={"width": width, "height": 800}).page
 
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"laptop-{scheme}-{width}.png", full_page=True)
+    keep_picture(page, f"laptop-{scheme}-{width}")
     found = page.locator(".results").evaluate("box => [box.clientWidth, box.scrollWidth]")
     assert found[0] == found[1]
     errors = page.locator(".saga-error summary").filter(has_text="OutOfStock")
@@ -204,7 +203,7 @@ def test_order_list_fits_a_laptop(visit: Visit) -> None:
     visitor.log_in("admin")
     visitor.open("/admin/orders/order/")
 
-    visitor.page.screenshot(path=SCREENSHOTS / "orders-1280.png", full_page=True)
+    keep_picture(visitor.page, "orders-1280")
     found = visitor.page.locator(".results").evaluate("box => [box.clientWidth, box.scrollWidth]")
     assert found[0] == found[1]
 
@@ -216,7 +215,7 @@ def test_page_of_many_failures_stays_short(visit: Visit) -> None:
         "admin", f"/admin/sagas/saga/{saga.pk}/change/?tab=timeline", viewport={"width": 1360, "height": 900}
     )
 
-    visitor.page.screenshot(path=SCREENSHOTS / "failing-1360.png", full_page=True)
+    keep_picture(visitor.page, "failing-1360")
     heights = visitor.page.locator(".saga-worker").evaluate_all(
         "all => all.map(one => one.firstChild ? (() => {"
         "const range = document.createRange(); range.selectNodeContents(one); return range.getClientRects().length;"

@@ -14,7 +14,7 @@ from config.local.valkey import keep_free_port
 from tests.other_projects.settings_table import BY_NAME
 from tests.other_projects.testbed import Databases, Testbed
 
-from .inspection import SCREENSHOTS
+from .inspection import keep_picture
 
 UNFOLD = BY_NAME["unfold"]
 REASON = "The bank is open again, see its page."
@@ -100,12 +100,6 @@ def answers(url: str) -> bool:
         return False
 
 
-def shoot(page: Page, name: str) -> None:
-    """Save a screenshot of the page."""
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"unfold-{name}.png", full_page=True)
-
-
 def test_pages_open(harbour: Harbour, page: Page) -> None:
     saga = f"/admin/sagas/saga/{harbour.sagas[1]}"
     pages = {
@@ -124,7 +118,7 @@ def test_pages_open(harbour: Harbour, page: Page) -> None:
         response = page.goto(f"{harbour.address}{path}")
         assert response is not None
         assert response.status == 200, path
-        shoot(page, name)
+        keep_picture(page, f"unfold-{name}")
         too_wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert too_wide <= 0, f"{path} is {too_wide} px too wide"
 
@@ -143,7 +137,7 @@ def test_saga_is_retried_from_its_page(harbour: Harbour, page: Page) -> None:
     page.locator("form.saga-form button[type=submit]").click()
 
     expect(page.get_by_text("due now, with a fresh budget").first).to_be_visible()
-    shoot(page, "retried")
+    keep_picture(page, "unfold-retried")
     harbour.settle()
     assert harbour.list_states()[saga_id] == "completed"
 
@@ -154,17 +148,17 @@ def test_selected_sagas_are_retried_together(harbour: Harbour, page: Page) -> No
     for saga_id in ticked:
         page.locator(f"input[name=_selected_action][value='{saga_id}']").check()
     page.locator("select[name=action]").select_option("retry")
-    shoot(page, "ticked")
+    keep_picture(page, "unfold-ticked")
     page.get_by_role("button", name="Run").click()
     page.locator("[name=reason]").fill(REASON)
-    shoot(page, "bulk")
+    keep_picture(page, "unfold-bulk")
     page.locator("form.saga-form button[type=submit]").click()
 
     expect(page.locator("progress")).to_have_attribute("max", "2")
     harbour.settle()
     page.goto(page.url.partition("?")[0])
     expect(page.locator("progress")).to_have_attribute("value", "2")
-    shoot(page, "bulk-done")
+    keep_picture(page, "unfold-bulk-done")
     states = harbour.list_states()
     assert [states[saga_id] for saga_id in ticked] == ["completed", "completed"]
     assert states[harbour.sagas[4]] == "running"

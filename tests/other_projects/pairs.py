@@ -69,9 +69,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--django", choices=DJANGOS, action="append", help="only this series; may be repeated")
     parser.add_argument("--newest", action="store_true", help="of those only the last")
     options = parser.parse_args(arguments)
-    pairs, missing = find_pairs(options.python or PYTHONS, options.django or DJANGOS)
-    if options.newest:
-        pairs = pairs[-1:]
+    find = find_newest_pair if options.newest else find_pairs
+    pairs, missing = find(options.python or PYTHONS, options.django or DJANGOS)
     for reason in missing:
         echo(f"could not run: {reason}")
     if not pairs:
@@ -115,6 +114,22 @@ def find_pairs(
             else:
                 missing.append(f"Python {python}, Django {one}: the index has no release of it for this Python")
     return pairs, missing
+
+
+def find_newest_pair(
+    pythons: list[str] | tuple[str, ...], series: list[str] | tuple[str, ...]
+) -> tuple[list[Pair], list[str]]:
+    """Find the last pair that can run, without asking the index for older Pythons.
+
+    Returns: it, or nothing; and why newer ones cannot run.
+    """
+    missing: list[str] = []
+    for python in reversed(pythons):
+        pairs, reasons = find_pairs([python], series)
+        missing += reasons
+        if pairs:
+            return pairs[-1:], missing
+    return [], missing
 
 
 def judge(pair: Pair, wheel: Path, postgres: LocalPostgres) -> tuple[str, float]:

@@ -1,8 +1,12 @@
 """Lanes of a parallel run: tests that start shops share a process, all others run anywhere."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
-from tests.lanes import lane_of
+from config.local.runtime import ROOT
+from tests.lanes import FIRST, begin_with_longest, lane_of
 
 
 @pytest.mark.parametrize(
@@ -28,3 +32,12 @@ def test_tests_that_start_shops_are_in_a_lane(nodeid: str, lane: str) -> None:
 )
 def test_every_other_test_is_its_own_scope(nodeid: str) -> None:
     assert lane_of(nodeid) == nodeid
+
+
+def test_longest_test_begins_first_and_the_others_keep_their_order() -> None:
+    items: list[Any] = [SimpleNamespace(nodeid=f"{path}::test_it") for path in ("tests/b.py", "tests/a.py", FIRST)]
+
+    begin_with_longest(items)
+
+    assert [item.nodeid.partition("::")[0] for item in items] == [FIRST, "tests/b.py", "tests/a.py"]
+    assert (ROOT / FIRST).is_file()
