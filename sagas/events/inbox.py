@@ -465,6 +465,7 @@ def _record_failure(alias: str, lock: InboxKey | None, row: InboxEvent, failure:
         row.state, row.traceback = InboxState.NOT_YET.value, ""
         row.due_at = now + timedelta(seconds=min(max(NOT_YET_BASE_SECONDS, waited), NOT_YET_CAP_SECONDS))
         row.save(using=alias)
+        _release(alias, lock, row, now)  # as a head it would hold what it waits for
         if lock is not None and not lock.awaits:
             InboxKey.objects.using(alias).filter(pk=lock.pk).update(awaits=True)
         return Result.NOT_YET

@@ -4,7 +4,6 @@ Permissions are checked by the callers, which know the accounts.
 """
 
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from typing import Any
 
 from django.db import Error
@@ -69,7 +68,7 @@ class OperationResult:
 
 
 def retry_event(order: Order) -> OperationResult:
-    """Make a stored failure due at once: its consumer runs the handler again.
+    """Make a stored failure due at once, with a fresh budget: its consumer runs the handler again.
 
     Raises: EventNotFound, OperationRefused, BadRequest.
     Locks: the row of the consumer and key. Tx: opens its own.
@@ -79,7 +78,7 @@ def retry_event(order: Order) -> OperationResult:
         row = _lock_inbox(alias, order)
         _require_state(row, RETRIED, "retry", "Retry or discard the failed event that it waits behind, or replay it.")
         if not order.is_trial:
-            _write(alias, row, state=InboxState.RETRYING, due_at=read_now(alias))
+            _write(alias, row, state=InboxState.RETRYING.value, due_at=read_now(alias), attempts=0)
         return _record(alias, order, "retry", row, InboxState.RETRYING, f"{_name(row)} is due now.")
 
 
@@ -95,7 +94,7 @@ def discard_event(order: Order) -> OperationResult:
         row = _lock_inbox(alias, order)
         _require_state(row, DISCARDED, "discard", "Only what was not handled can be discarded.")
         if not order.is_trial:
-            _write(alias, row, state=InboxState.DISCARDED, due_at=None)
+            _write(alias, row, state=InboxState.DISCARDED.value, due_at=None)
             inbox.release(alias, lock, row)
         message = f"{_name(row)} is given up; those behind it follow."
         return _record(alias, order, "discard", row, InboxState.DISCARDED, message)
@@ -227,8 +226,8 @@ def _require_runnable(row: InboxEvent) -> None:
         raise EventRefused(f"{row.consumer} has no handler of {row.type}.")
 
 
-def _write(alias: str, row: InboxEvent, *, state: InboxState, due_at: datetime | None) -> None:
-    InboxEvent.objects.using(alias).filter(pk=row.pk).update(state=state.value, due_at=due_at)
+def _write(alias: str, row: InboxEvent, **values: Any) -> None:
+    InboxEvent.objects.using(alias).filter(pk=row.pk).update(**values)
 
 
 def _record(

@@ -16,9 +16,10 @@ BY_STATEMENT = {"engine/store/statements.py", "retention/purge.py", "worker/owed
 # Calls of Django's methods: hook times, and otherwise tables beside those of sagas.
 BY_METHOD = {
     "admin/ui/groups.py", "engine/closed_hooks.py", "events/heartbeat.py", "events/inbox.py", "events/operations.py",
-    "events/reconciliation.py", "events/relay.py", "events/troubles.py", "operators/bulk/freezing.py",
-    "operators/bulk/runner.py", "operators/saved_views.py", "participants/barrier.py", "retention/bulks.py",
-    "retention/events.py", "retention/purge.py", "retention/views.py", "worker/sweeper.py",
+    "events/reconciliation.py", "events/relay.py", "events/troubles.py", "intents/declaration.py",
+    "intents/unit_of_work.py", "operators/bulk/freezing.py", "operators/bulk/runner.py", "operators/saved_views.py",
+    "participants/barrier.py", "retention/bulks.py", "retention/events.py", "retention/purge.py",
+    "retention/views.py", "worker/sweeper.py",
 }  # fmt: skip
 OF_DICTS = {"api/fields.py", "core/definition/registry.py", "management/base.py", "operators/queries/statistics.py"}
 

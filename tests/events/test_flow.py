@@ -112,6 +112,22 @@ def test_event_before_its_beginning_waits_and_holds_nothing(flow: Behaviour) -> 
     assert world.list_effects() == [("ORD-1", "voided"), ("ORD-1", "paid")]
 
 
+def test_failed_event_that_is_not_yet_handled_lets_its_beginning_follow(flow: Behaviour) -> None:
+    """Given an event that failed first and then misses its beginning, which is held behind it."""
+    flow.fails["ORD-1"] = ValueError("no shelf")
+    world.send(Paid(order_id="ORD-1"), Paid(order_id="ORD-1", amount_minor=7))
+    assert world.consume() == {Result.FAILED: 1, Result.HELD: 1}
+    flow.fails.clear()
+    flow.needs.add("ORD-1")
+    clock.move(timedelta(seconds=2))
+    world.consume()
+    assert [row.state for row in world.inbox()] == ["not_yet", "not_yet"]  # both were tried
+    flow.needs.clear()
+    world.send(Paid(order_id="ORD-1", amount_minor=8))
+    world.consume()
+    assert [row.state for row in world.inbox()] == ["handled", "handled", "handled"]
+
+
 def test_unordered_events_hold_nothing(flow: Behaviour) -> None:
     flow.fails["first"] = ValueError("no")
     world.send(Noticed(text="first"), Noticed(text="second"))

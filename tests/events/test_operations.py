@@ -58,11 +58,15 @@ def test_dead_event_is_handled_once_more_with_those_behind_it(flow: Behaviour) -
     assert recorded() == [("ada", "retry", "the shelf was repaired", "dead", "ORD-1")]
 
 
-def test_retry_that_fails_leaves_the_event_dead(flow: Behaviour) -> None:
+def test_retry_that_fails_has_a_budget_of_its_own(flow: Behaviour) -> None:
     event_id = make_dead(flow)
     retry_event(order(event_id))
-    world.consume()
-    assert states() == ["dead"]
+    found = []
+    for _ in range(3):
+        world.consume()
+        found += states()
+        clock.move(timedelta(seconds=2))
+    assert found == ["retrying", "retrying", "dead"]
     assert world.list_effects() == []
 
 
