@@ -102,7 +102,7 @@ def judge_step(rules: Rules, step: StepRule, recorded: Collection[str]) -> StepS
             return StepState.REFUSED if is_due else StepState.PENDING
     if not seen.isdisjoint(step.refusal):
         return StepState.REFUSED
-    return StepState.WAITING if is_due or not seen.isdisjoint(step.success) else StepState.PENDING
+    return StepState.WAITING if is_due else StepState.PENDING
 
 
 def has_effect(step: StepRule, recorded: Collection[str]) -> bool:
