@@ -201,7 +201,8 @@ def _check_attributes(attributes: dict[str, str]) -> dict[str, str]:
         if "\x00" in value:
             raise EventRefused(f"The CloudEvents attribute {name[:60]!r} holds the character NUL.")
     checked: dict[str, Any] = {**attributes, "time": datetime.now(UTC)}
-    checked.setdefault("id", "")
+    for name in ("id", "specversion"):  # the package would make them up
+        checked.setdefault(name, "")
     try:
         CloudEvent(checked)
     except CloudEventValidationError as error:
