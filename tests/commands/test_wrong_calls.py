@@ -16,6 +16,7 @@ pytestmark = pytest.mark.django_db(databases="__all__")
 ID = "0198f3a2-5c1e-7000-8000-000000000000"
 MARK = ("--step", "pay", "--as", "succeeded", "--evidence", "it is in the provider's list")
 COMMANDS = (
+    "event_consume", "event_discard", "event_list", "event_replay", "event_retry", "event_topics", "outbox_relay",
     "saga_abandon", "saga_bulk", "saga_bulk_show", "saga_bulk_stop", "saga_cancel", "saga_check_versions",
     "saga_cleanup", "saga_compensate", "saga_doctor", "saga_explore", "saga_export", "saga_graph",
     "saga_list", "saga_note", "saga_pause", "saga_remedy", "saga_resolve", "saga_resume", "saga_retry",
@@ -155,6 +156,19 @@ WRONG_CALLS = [
     ("saga_doctor", "surplus"),
     ("saga_explore",),
     ("saga_explore", "checkout", "surplus"),
+    ("event_topics",),
+    ("event_topics", "--create", "--check"),
+    ("event_consume", "--once", "--check"),
+    ("event_consume", "--instance", "a\x00b"),
+    ("event_list", "--limit", "0"),
+    ("event_list", "--status", "lost"),
+    ("event_list", "--key", "\udcff"),
+    ("event_retry", ID, *WHY),
+    ("event_retry", "a\x00b", "--consumer", "inventory", *WHY),
+    ("event_discard", ID, "--consumer", "inventory"),
+    ("event_replay",),
+    ("event_replay", ID),
+    ("outbox_relay", "surplus"),
     ("checkout_cleanup", "surplus"),
     ("checkout_cleanup", "--dry"),
     ("shop_seed", "surplus"),
