@@ -68,7 +68,7 @@ chaos: install-dev ## Kill parts of the shop for most of an hour, and report. CH
 # Crash points, searched schedules and models, and runs with a rule removed.
 FAULT_TESTS = tests/crash_points tests/random_schedules tests/protocol_model $(wildcard tests/engine/test_*_without_rules.py) \
 	tests/chaos/test_removed_rules.py tests/commands/test_explore.py tests/engine/test_explorer.py \
-	tests/engine/test_s11_crashes.py
+	tests/engine/test_s11_crashes.py tests/events tests/choreography
 
 .PHONY: test-faults
 test-faults: install-dev ## Inject every fault at every point, and search the models in full

@@ -17,6 +17,7 @@ from config.local.runtime import read_runtime
 from config.log_lines import RedactingFormatter, RedactingJsonFormatter, show_invisible
 from config.mailers import describe_mail_server
 from config.reading import read_database_url, read_number, read_rate
+from sagas.events.declaration import LITERATURE
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -227,6 +228,7 @@ SAGAS["EVENTS"] = {
     "PREFIX": env.str("EVENTS_PREFIX", default=""),
     "BARE_TOPICS": env.list("EVENTS_BARE_TOPICS", default=[]),
     "PARTICIPANTS": env.list("EVENTS_PARTICIPANTS", default=[]),
+    "FOREIGN_SENDS": env.list("EVENTS_FOREIGN_SENDS", default=list(LITERATURE)),
     **SAGAS.get("EVENTS", {}),
 }
 

@@ -21,6 +21,11 @@ ValueT = TypeVar("ValueT")
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,99}")  # also the name of a topic, which Kafka limits to these characters
 MAX_VERSION = 999
 DEFAULT_FLOW = "events"
+# What services of tutorials and books publish, so what a foreign participant is expected to send by default.
+LITERATURE = (
+    "OrderCreated", "PaymentCompleted", "PaymentFailed", "StockReserved", "StockFailed", "OrderCancelled",
+    "PaymentRefunded",
+)  # fmt: skip
 
 Personal = Annotated[ValueT, schema.PERSONAL]
 """Type of a field with personal data: ``name: Personal[str]``. The console masks it without a permission of its own."""

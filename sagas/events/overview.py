@@ -23,9 +23,11 @@ STATEMENT_TIMEOUT = "1s"
 # States of an inbox that need time or an operator, and the index that finds each without reading handled rows.
 OPEN_STATES = tuple(state for state in InboxState if state not in (InboxState.HANDLED, InboxState.DISCARDED))
 
+# What is sent again waits from then on, not from when it was written.
 COUNT_UNSENT = """
-    SELECT count(*), min(recorded_at), max(id) FROM (
-        SELECT id, recorded_at FROM sagas_outboxevent WHERE state = 'unsent' AND participant = %(participant)s
+    SELECT count(*), min(since), max(id) FROM (
+        SELECT id, CASE WHEN sent_at IS NULL THEN recorded_at ELSE due_at END AS since FROM sagas_outboxevent
+        WHERE state = 'unsent' AND participant = %(participant)s
         ORDER BY due_at, id LIMIT %(limit)s
     ) AS found
 """

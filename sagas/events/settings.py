@@ -9,13 +9,10 @@ from django.core.signals import setting_changed
 
 from ..conf import get_settings
 from ..core.retry import RetryPolicy
+from .declaration import LITERATURE
 
 LAYOUTS = ("flow", "type")
 # The seven events of the pattern's literature.
-LITERATURE = (
-    "OrderCreated", "PaymentCompleted", "PaymentFailed", "StockReserved", "StockFailed", "OrderCancelled",
-    "PaymentRefunded",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

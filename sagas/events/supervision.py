@@ -124,9 +124,7 @@ class Keeper:
 
     def _raise_troubles(self, alias: str) -> None:
         running_for = timedelta(seconds=time.monotonic() - self._started_at)
-        overview = read_overview(alias)
-        found = troubles.find_troubles(overview, running_for=running_for)
-        self._announce(troubles.raise_troubles(alias, found, overview.now))
+        self._announce(troubles.raise_troubles(read_overview(alias), running_for=running_for))
 
 
 def trim_topics() -> int:

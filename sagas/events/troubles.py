@@ -17,7 +17,8 @@ from .overview import ConsumerOverview, Overview, SenderOverview
 from .settings import get_event_settings
 
 OUTBOX_LATE = timedelta(seconds=60)  # far more than a few searches of a relay
-# Nobody was told, or fewer events were part of it.
+CONSUMER_UNSEEN = "consumer_unseen"
+# Returns a row unless the trouble was alerted before with the same events.
 RAISE = """
     INSERT INTO sagas_eventtrouble (participant, reason, mark, raised_at) VALUES (%s, %s, %s, %s)
     ON CONFLICT (participant, reason) DO UPDATE SET mark = EXCLUDED.mark, raised_at = EXCLUDED.raised_at
@@ -38,32 +39,34 @@ class Trouble:
     """Newest row that is part of it; 0 for troubles without rows."""
 
 
-def find_troubles(overview: Overview, *, running_for: timedelta | None = None) -> list[Trouble]:
-    """Return the troubles of one database's participants.
-
-    ``running_for``: how long this process has run, if consumers that start beside it get time to be seen.
-    """
+def find_troubles(overview: Overview) -> list[Trouble]:
+    """Return the troubles of one database's participants that run here."""
     found = [trouble for sender in overview.senders for trouble in _judge_sender(sender)]
     for consumer in overview.consumers:
-        found += _judge_inbox(consumer)
-        if running_for is None or running_for > 2 * SEEN_WITHIN:
-            found += _judge_processes(consumer, overview.now)
+        found += [*_judge_inbox(consumer), *_judge_processes(consumer, overview.now)]
     return found
 
 
-def raise_troubles(alias: str, found: list[Trouble], now: datetime) -> list[EventAlert]:
+def raise_troubles(overview: Overview, *, running_for: timedelta | None = None) -> list[EventAlert]:
     """Record the present troubles of a database, and forget those that are over.
 
+    Those of participants that run elsewhere are left to the processes there. ``running_for``: how long this process has
+    run, if consumers that start beside it get time to be seen.
     Returns: the alerts that no process has sent yet.
     Tx: must not be inside one; opens its own.
     """
+    found, now, alias = find_troubles(overview), overview.now, overview.alias
     present = {(trouble.participant, trouble.reason) for trouble in found}
+    judged = {*(one.participant for one in overview.senders), *(one.consumer for one in overview.consumers)}
+    is_starting = running_for is not None and running_for <= 2 * SEEN_WITHIN
     alerts = []
     with own_transaction(alias), connections[alias].cursor() as cursor:
-        for row in EventTrouble.objects.using(alias).all():
+        for row in EventTrouble.objects.using(alias).filter(participant__in=judged):
             if (row.participant, row.reason) not in present:
                 row.delete(using=alias)
         for trouble in found:
+            if trouble.reason == CONSUMER_UNSEEN and is_starting:
+                continue
             cursor.execute(RAISE, [trouble.participant, trouble.reason, trouble.mark, now])
             if cursor.fetchone() is not None:
                 what = f"{trouble.what} {trouble.todo}"
@@ -135,7 +138,7 @@ def _judge_processes(consumer: ConsumerOverview, now: datetime) -> Iterator[Trou
         seen = f"for {(now - consumer.seen_at).total_seconds():.0f} s" if consumer.seen_at else "at all"
         yield Trouble(
             participant=consumer.consumer,
-            reason="consumer_unseen",
+            reason=CONSUMER_UNSEEN,
             what=f"No consumer was seen {seen}.",
             todo=f"Start event_consume --participant {consumer.consumer}.",
         )

@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+import redis
 from django.db import OperationalError
 
 from sagas import clock
@@ -184,3 +185,17 @@ def test_database_of_a_consumer_that_is_away_leaves_its_events_uncompared(
     found.run()
     assert (found.settled, found.resent) == (0, 0)
     assert OutboxEvent.objects.using(home).filter(settled_at=None).count() == 1
+
+
+def test_events_of_a_flushed_server_are_sent_again(flow: Behaviour, event_settings: Any, valkey_url: str) -> None:
+    event_settings(URL=valkey_url, PREFIX="flushed.", OPTIONS={"claim_idle_ms": 100})
+    world.send(Paid(order_id="ORD-1"))
+    with redis.Redis.from_url(valkey_url) as server:
+        server.flushall()
+    clock.move(timedelta(seconds=1))
+    world.send(Paid(order_id="ORD-2"))
+    assert world.consume() == {Result.HANDLED: 1}
+    assert reconcile().resent == 1
+    world.consume()
+    assert [key for key, _ in world.list_effects()] == ["ORD-2", "ORD-1"]
+    assert reconcile().resent == 0

@@ -12,6 +12,7 @@ from django.db import OperationalError, transaction
 from sagas import clock
 from sagas.alerts import EventAlert, send_mail
 from sagas.events import catalogue, publish, relay, supervision
+from sagas.events.operations import Order, replay_event
 from sagas.events.overview import read_overview
 from sagas.events.supervision import Keeper, declare_catalogue, supervise, trim_topics
 from sagas.events.transports.memory import Broker, MemoryTransport
@@ -35,18 +36,15 @@ def write(*events: Any) -> None:
             publish(one)
 
 
-def reasons(participant: str, *, running_for: timedelta | None = None) -> dict[str, int]:
+def reasons(participant: str) -> dict[str, int]:
     """Return the troubles of a participant, with their marks."""
-    overview = read_overview(catalogue.database_of(participant))
-    found = find_troubles(overview, running_for=running_for)
+    found = find_troubles(read_overview(catalogue.database_of(participant)))
     return {trouble.reason: trouble.mark for trouble in found if trouble.participant == participant}
 
 
-def alerts(participant: str) -> list[str]:
+def alerts(participant: str, **options: Any) -> list[str]:
     """Raise the troubles of a participant, and return which alerts are sent."""
-    alias = catalogue.database_of(participant)
-    overview = read_overview(alias)
-    raised = raise_troubles(alias, find_troubles(overview), overview.now)
+    raised = raise_troubles(read_overview(catalogue.database_of(participant)), **options)
     return [alert.reason for alert in raised if alert.participant == participant]
 
 
@@ -168,7 +166,7 @@ def test_keeper_reconciles_and_alerts(flow: Behaviour) -> None:
     world.consume()
     clock.move(timedelta(minutes=2))
     raised: list[EventAlert] = []
-    Keeper([catalogue.database_of(world.SENDER)], raised.extend).run()
+    Keeper(catalogue.event_databases(), raised.extend).run()
     assert [row.settled_at is not None for row in world.outbox()] == [True]
     assert [alert.reason for alert in raised] == ["outbox_late"], "the answer of inventory was never relayed"
 
@@ -228,26 +226,40 @@ def test_parked_and_missing_events_are_troubles(flow: Behaviour, broker: Broker)
 
 
 def test_consumer_that_is_not_seen_is_a_trouble_once_it_had_time_to_start(flow: Behaviour) -> None:
-    assert set(reasons(world.CONSUMER)) == {"consumer_unseen"}
-    assert reasons(world.CONSUMER, running_for=timedelta(seconds=60)) == {}
-    assert set(reasons(world.CONSUMER, running_for=timedelta(seconds=61))) == {"consumer_unseen"}
+    assert alerts(world.CONSUMER, running_for=timedelta(seconds=60)) == []
+    assert alerts(world.CONSUMER, running_for=timedelta(seconds=61)) == ["consumer_unseen"]
+    assert alerts(world.CONSUMER, running_for=timedelta(seconds=1)) == []
+    assert alerts(world.CONSUMER, running_for=timedelta(seconds=61)) == [], "a process that starts forgets nothing"
     beat(29)
     assert reasons(world.CONSUMER) == {}
     beat(31)
     assert set(reasons(world.CONSUMER)) == {"consumer_unseen"}
 
 
+def test_process_without_a_participant_leaves_its_troubles_alone(flow: Behaviour, event_settings: Any) -> None:
+    assert alerts(world.CONSUMER) == ["consumer_unseen"]
+    event_settings(PARTICIPANTS=[world.SENDER])
+    assert alerts(world.CONSUMER) == []
+    event_settings()
+    assert alerts(world.CONSUMER) == []
+
+
+def test_event_that_is_sent_again_is_not_late_at_once(flow: Behaviour) -> None:
+    [event_id] = world.send(Paid(order_id="ORD-1"))
+    clock.move(timedelta(days=1))
+    order = Order(event_id=str(event_id), actor="ada", reason="the topic was deleted")
+    replay_event(order)
+    assert reasons(world.SENDER) == {}
+    clock.move(timedelta(seconds=61))
+    assert set(reasons(world.SENDER)) == {"outbox_late"}
+
+
 def test_alert_is_mailed_with_what_to_do(flow: Behaviour, settings: Any, mailoutbox: Any) -> None:
     settings.SAGAS = {**settings.SAGAS, "ALERT_EMAILS": ["night@example.com"]}
     write(Paid(order_id="ORD-1"))
     clock.move(timedelta(seconds=61))
-    alias = catalogue.database_of(world.SENDER)
-    overview = read_overview(alias)
-    [alert] = [
-        alert
-        for alert in raise_troubles(alias, find_troubles(overview), overview.now)
-        if alert.participant == world.SENDER
-    ]
+    raised = raise_troubles(read_overview(catalogue.database_of(world.SENDER)))
+    [alert] = [alert for alert in raised if alert.participant == world.SENDER]
     send_mail(alert)
     [mail] = mailoutbox
     assert mail.subject == "[sagas] outbox late: payments"

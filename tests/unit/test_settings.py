@@ -21,6 +21,7 @@ from config.celery import app
 from config.local import runtime
 from config.local.runtime import ROOT
 from sagas.core.retry import RetryPolicy
+from sagas.events.declaration import LITERATURE
 
 NEEDED = {"SECRET_KEY": "a key", "DATABASE_URL": "postgres://user:word@db:5433/main"}
 OTHER_DATABASE = "postgres://user@db/other"
@@ -91,6 +92,7 @@ HONOURED: dict[str, tuple[str, Callable[[Settings], object], object]] = {
     "EVENTS_URL": ("rediss://valkey:6380/1", lambda s: s["SAGAS"]["EVENTS"]["URL"], "rediss://valkey:6380/1"),
     "EVENTS_LAYOUT": ("type", lambda s: s["SAGAS"]["EVENTS"]["LAYOUT"], "type"),
     "EVENTS_PREFIX": ("staging.", lambda s: s["SAGAS"]["EVENTS"]["PREFIX"], "staging."),
+    "EVENTS_FOREIGN_SENDS": ("A,B", lambda s: s["SAGAS"]["EVENTS"]["FOREIGN_SENDS"], ["A", "B"]),
     "EVENTS_BARE_TOPICS": ("A,B", lambda s: s["SAGAS"]["EVENTS"]["BARE_TOPICS"], ["A", "B"]),
     "EVENTS_PARTICIPANTS": ("orders", lambda s: s["SAGAS"]["EVENTS"]["PARTICIPANTS"], ["orders"]),
     "EMAIL_URL": ("smtp+tls://mail.example:587", read_mail_server, ("mail.example", True)),
@@ -205,6 +207,7 @@ def test_events_use_the_redis_broker_unless_told_otherwise(
     events = load_settings(monkeypatch, **NEEDED, **variables)["SAGAS"]["EVENTS"]
     assert events == {
         "SOURCE": "/shop", "URL": url, "LAYOUT": "flow", "PREFIX": "", "BARE_TOPICS": [], "PARTICIPANTS": [],
+        "FOREIGN_SENDS": list(LITERATURE),
     }  # fmt: skip
 
 
