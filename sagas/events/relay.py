@@ -156,8 +156,8 @@ def _claim(alias: str, token: uuid.UUID) -> list[OutboxEvent]:
             count = cursor.rowcount
             if 0 < count < settings.relay_batch:
                 cursor.execute(CLAIM_FOLLOWERS, {**values, "limit": settings.relay_batch - count})
-        rows = OutboxEvent.objects.using(alias).filter(lease_token=token) if count else OutboxEvent.objects.none()
-        return list(rows.order_by("id"))
+        rows = OutboxEvent.objects.using(alias).filter(lease_token=token).order_by("id")
+        return list(rows) if count else []
 
 
 def _waves(rows: Sequence[OutboxEvent]) -> Iterator[list[OutboxEvent]]:
