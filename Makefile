@@ -79,6 +79,11 @@ test-faults: install-dev ## Inject every fault at every point, and search the mo
 count-proofs: install-dev ## Count the tests' crash points, schedules, controls and removed rules
 	$(BIN)/python -m tests.proofs $(FAULT_TESTS)
 
+.PHONY: bench-events
+bench-events: install-dev ## Measure events per second and latency over Redis, beside a bare loop
+	EXTRA_APPS=benchmarks $(BIN)/python -m config.local.run --valkey -- sh -c \
+		'$(BIN)/python manage.py migrate -v 0 && $(BIN)/python manage.py event_benchmark --url $$CELERY_BROKER_URL'
+
 .PHONY: check
 check: install-dev ## Check format, lint, types, imports, project, migrations, OpenAPI schema and docs
 	$(BIN)/ruff format --check

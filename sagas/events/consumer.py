@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from django.db import Error, connections
 
@@ -151,13 +152,13 @@ class ParticipantConsumer:
                     " process. It was not run again."
                 )
                 return self._park(delivery, reason, event, state=InboxState.DEAD)
-            _require_data(handler, event)
+            loaded = _load(handler, event)
         except EventRefused as error:
             return self._park(delivery, str(error), event)
         return inbox.handle(
             Arrival(
-                consumer=self.consumer, alias=self.alias, event=event, handler=handler, topic=delivery.topic,
-                position=delivery.position,
+                consumer=self.consumer, alias=self.alias, event=event, loaded=loaded, handler=handler,
+                topic=delivery.topic, position=delivery.position,
             )
         )  # fmt: skip
 
@@ -276,15 +277,15 @@ def _run_guarded(consumer: ParticipantConsumer) -> None:
             time.sleep(FIRST_PAUSE_SECONDS)
 
 
-def _require_data(handler: Handler, event: Incoming) -> None:
-    """Check that the data fit, and that the event is ordered by what its data say.
+def _load(handler: Handler, event: Incoming) -> Any:
+    """Return the event as its handler takes it, once checked that it is ordered by what its data say.
 
     Raises: EventRefused.
     """
     declared = handler.event
     loaded = declared.load(event.data, event.version)
     if not declared.key:
-        return
+        return loaded
     if not event.key:
         raise EventRefused(f"{event.type} has no partition key, but its events are ordered by {declared.wire_key}.")
     if event.key != declared.key_of(loaded):
@@ -292,6 +293,7 @@ def _require_data(handler: Handler, event: Incoming) -> None:
             f"The partition key of {event.type} is {event.key!r:.80}, but {declared.wire_key} in its data is"
             f" {declared.key_of(loaded)!r:.80}."
         )
+    return loaded
 
 
 def _show(message: Message) -> bytes:

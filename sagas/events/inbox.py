@@ -13,9 +13,11 @@ import contextlib
 import json
 import logging
 import random
+import re
 import time
 import traceback as tracebacks
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -30,7 +32,14 @@ from ..core.survival import ends_process
 from ..databases import LOCK_TIMEOUT_SQLSTATE, is_beyond_statement, is_conflict, refresh_connection, sqlstate_of
 from ..exceptions import TransactionEnded, describe_error
 from ..models import InboxEvent, InboxKey, InboxState
-from ..transactions import ConnectionAltered, guarded_connections, is_intact, own_transaction, require_kept
+from ..transactions import (
+    ConnectionAltered,
+    guarded_connections,
+    is_intact,
+    own_transaction,
+    require_kept,
+    require_open,
+)
 from .cloudevents import Incoming
 from .errors import EventError, NotYet
 from .handlers import Handler, Received, current
@@ -41,6 +50,7 @@ logger = logging.getLogger(__name__)
 MAX_ERROR_CHARS = 2_000
 MAX_TRACEBACK_CHARS = 20_000
 CONFLICT_TRIES = 5
+ENDS_TRANSACTION = re.compile(r"\b(?:commit|rollback|abort|end|begin|start|prepare)\b", re.IGNORECASE)
 WAITING = (InboxState.RETRYING.value, InboxState.NOT_YET.value)
 NOT_YET_BASE_SECONDS, NOT_YET_CAP_SECONDS = 1.0, 60.0
 
@@ -92,6 +102,8 @@ class Arrival:
     alias: str
     """Database of the consumer."""
     event: Incoming
+    loaded: Any
+    """The event as its handler takes it."""
     handler: Handler
     topic: str
     position: str
@@ -132,9 +144,7 @@ def _handle_once(arrival: Arrival) -> Result:
             if state == InboxState.HELD:
                 return Result.HELD
             is_begun = True
-            _run(
-                arrival.alias, arrival.handler, arrival.event.data, arrival.event.version, _envelope(arrival, attempt=1)
-            )
+            _run(arrival.alias, arrival.handler, arrival.loaded, _envelope(arrival, attempt=1))
             if awaits:
                 wake_waiting(arrival.alias, arrival.consumer, arrival.event.key)
         return Result.HANDLED
@@ -202,7 +212,7 @@ def _retry_once(
                 return Result.PARKED
             _set_timeouts(alias)
             row.attempts -= 1
-            _run(alias, handler, row.data or {}, row.version, _envelope_of(row))
+            _run(alias, handler, handler.event.load(row.data or {}, row.version), _envelope_of(row))
             _mark_handled(alias, row, now)
             _release(alias, lock, row, now)
             if lock is not None and lock.awaits:
@@ -403,18 +413,19 @@ def _count_duplicate(alias: str, row: InboxEvent) -> None:
     InboxEvent.objects.using(alias).filter(pk=row.pk).update(duplicates=F("duplicates") + 1)
 
 
-def _run(alias: str, handler: Handler, data: dict[str, Any], version: int, received: Received) -> None:
+def _run(alias: str, handler: Handler, event: Any, received: Received) -> None:
     """Call a handler with its event; what it publishes names this event as its cause.
 
     Raises: TransactionEnded when it ended the transaction that holds the row of the inbox, and so lost that; EventError
         when the database that is away is not this one.
     """
-    event = handler.event.load(data, version)
     token = current.set(received)
     try:
-        with guarded_connections():
+        with _statements_of(alias) as seen, guarded_connections():
             handler(event, received)
-        require_kept(alias)
+        require_open(alias)
+        if any(ENDS_TRANSACTION.search(statement) for statement in seen):
+            require_kept(alias)
     except Exception as error:
         if connections[alias].closed_in_transaction:
             raise TransactionEnded(f"{handler.name} closed the connection of its transaction.") from error
@@ -423,6 +434,19 @@ def _run(alias: str, handler: Handler, data: dict[str, Any], version: int, recei
         raise
     finally:
         current.reset(token)
+
+
+@contextmanager
+def _statements_of(alias: str) -> Iterator[list[str]]:
+    """List the statements of a handler, because to read them is cheaper than to ask the server after each event."""
+    seen: list[str] = []
+
+    def note(execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
+        seen.append(sql if isinstance(sql, str) else str(sql))
+        return execute(sql, params, many, context)
+
+    with connections[alias].execute_wrapper(note):
+        yield seen
 
 
 def _store_failure(arrival: Arrival, failure: BaseException) -> Result:

@@ -10,6 +10,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from ..core.definition import inputs
@@ -119,9 +120,8 @@ def _pick(hint: Any, value: Any) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         if not isinstance(value, Mapping):
             return value
-        hints = typing.get_type_hints(hint)
-        names = {to_wire_name(found.name): found.name for found in dataclasses.fields(hint)}
-        return {names[name]: _pick(hints[names[name]], item) for name, item in value.items() if name in names}
+        fields = _fields_by_wire_name(hint)
+        return {fields[name][0]: _pick(fields[name][1], item) for name, item in value.items() if name in fields}
     if origin is list and isinstance(value, list):
         return [_pick(typing.get_args(hint)[0], item) for item in value]
     if origin is tuple and isinstance(value, list):
@@ -132,6 +132,13 @@ def _pick(hint: Any, value: Any) -> Any:
         is_kind = _is_object if isinstance(value, Mapping) else _is_array
         return _pick(next(filter(is_kind, typing.get_args(hint)), None), value)
     return value
+
+
+@cache
+def _fields_by_wire_name(schema: type) -> dict[str, tuple[str, Any]]:
+    """Return name and type of each field; resolving the types takes longer than reading an event."""
+    hints = typing.get_type_hints(schema)
+    return {to_wire_name(found.name): (found.name, hints[found.name]) for found in dataclasses.fields(schema)}
 
 
 def _pick_tuple(hint: Any, value: list[Any]) -> list[Any]:

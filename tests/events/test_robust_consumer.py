@@ -240,7 +240,13 @@ def test_one_of_two_consumers_handles_an_event(flow: Behaviour, isolation: str) 
         world.send(Paid(order_id=f"ORD-{number}"))
         event = read_message(to_message(world.outbox()[-1]), max_bytes=9_999)
         arrival = Arrival(
-            consumer=world.CONSUMER, alias=alias, event=event, handler=handler, topic="tests", position=str(number)
+            consumer=world.CONSUMER,
+            alias=alias,
+            event=event,
+            loaded=handler.event.load(event.data, 1),
+            handler=handler,
+            topic="tests",
+            position=str(number),
         )
         flow.does[f"ORD-{number}"] = lambda: levels.add(run("SHOW transaction_isolation"))
 
