@@ -8,7 +8,7 @@ from django.utils.module_loading import autodiscover_modules
 
 
 class SagasConfig(AppConfig):
-    """Configuration that discovers definitions, remedies, events and handlers, as the admin finds ``<app>.admin``."""
+    """Configuration that discovers what apps define, as the admin finds ``<app>.admin``, and registers checks."""
 
     name = "sagas"
     verbose_name = "Sagas"
@@ -19,9 +19,11 @@ class SagasConfig(AppConfig):
         # They register themselves, and need the app registry. Without the task a worker would refuse every wake-up,
         # so this must not depend on the project's autodiscover_tasks().
         from . import tasks  # noqa: F401
+        from .choreography import tracker
         from .monitoring import celery_checks, checks, function_checks, remedy_checks  # noqa: F401
 
-        autodiscover_modules("sagas", "remedies", "events", "handlers")
+        autodiscover_modules("sagas", "remedies", "events", "handlers", "choreography")
+        tracker.subscribe()
         if apps.is_installed("django.contrib.admin"):
             pre_migrate.connect(_note_permissions, sender=self, dispatch_uid="sagas.admin.ui.groups")
             post_migrate.connect(_ensure_groups, sender=self, dispatch_uid="sagas.admin.ui.groups")

@@ -30,6 +30,11 @@ SEVERITIES = {
     Attention.RETRIES_EXHAUSTED: Severity.RETRIES_EXHAUSTED,
     Attention.OVERDUE: Severity.LATE,
     Attention.LATE_EFFECT: Severity.LATE,
+    Attention.EVENT_UNEXPECTED: Severity.CONTRACT_BROKEN,
+    Attention.EVENT_FAILING: Severity.RETRIES_EXHAUSTED,
+    Attention.INTENT_FAILING: Severity.RETRIES_EXHAUSTED,
+    Attention.EVENT_OVERDUE: Severity.LATE,
+    Attention.TRACKER_LAGGING: Severity.LATE,
     Hold.PAUSED: Severity.PAUSED,
 }
 BY_CODE = {reason.value: severity for reason, severity in SEVERITIES.items()}

@@ -14,6 +14,13 @@ class Kind(StrEnum):
     RETRIABLE = "retriable"  #: after the pivot; must succeed in the end
 
 
+class Coordination(StrEnum):
+    """Style in which the steps of a saga are coordinated."""
+
+    ORCHESTRATION = "orchestration"  #: the engine runs each step
+    CHOREOGRAPHY = "choreography"  #: participants react to events; the tracker records them and commands nobody
+
+
 class Direction(StrEnum):
     """Direction of an attempt: which of a step's two functions it executes."""
 
@@ -64,6 +71,7 @@ class WaitingFor(StrEnum):
 
     RETRY = "retry"  #: the next attempt
     ANSWER = "answer"  #: the participant's answer; it is still working
+    EVENT = "event"  #: an event that a participant owes
 
 
 class Hold(StrEnum):
@@ -84,6 +92,11 @@ class Attention(StrEnum):
     COMPENSATION_FAILING = "compensation_failing"
     LATE_EFFECT = "late_effect"
     OVERDUE = "overdue"
+    EVENT_OVERDUE = "event_overdue"  #: an owed event has not come within its limit
+    TRACKER_LAGGING = "tracker_lagging"  #: the tracker is behind, so nobody is accused
+    EVENT_FAILING = "event_failing"  #: an event of the saga is parked or dead, or waits too long for its beginning
+    EVENT_UNEXPECTED = "event_unexpected"  #: an event contradicts one that was recorded before
+    INTENT_FAILING = "intent_failing"  #: an external call of a participant is held or keeps failing
 
 
 class AbortRequest(StrEnum):

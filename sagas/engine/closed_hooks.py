@@ -55,7 +55,7 @@ class HookCall:
 def request_call(draft: SagaDraft) -> None:
     """Set the hook's call due if the definition has a hook, or if the code does not have the definition."""
     definition = draft.definition
-    has_hook = definition is None or definition.on_closed is not None
+    has_hook = not draft.saga.is_choreographed and (definition is None or definition.on_closed is not None)
     draft.saga.hook_due_at, draft.saga.hook_tries = (draft.now if has_hook else None), 0
 
 

@@ -8,7 +8,8 @@ from ..core.states import Attention, Hold
 from ..models import Saga, SagaStep
 from .store.draft import SagaDraft
 
-SAGA_ATTENTION = (Attention.LATE_EFFECT.value, Attention.OVERDUE.value)
+# Every other reason is one of a step.
+SAGA_ATTENTION = frozenset(Attention) - {Attention.RETRIES_EXHAUSTED, Attention.COMPENSATION_FAILING}
 
 
 def set_hold(
@@ -43,12 +44,20 @@ def clear_missing_definition(draft: SagaDraft) -> None:
         clear_hold(draft, None, reason="The code has the definition again.")
 
 
-def raise_attention(draft: SagaDraft, attention: Attention) -> None:
+def raise_attention(draft: SagaDraft, attention: Attention, *, reason: str = "") -> None:
     """Add an attention reason to the saga, if it is not there yet."""
     if attention.value in draft.saga.attention:
         return
     draft.saga.attention = sorted({*draft.saga.attention, attention.value})
-    draft.add_history(HistoryEvent.ATTENTION_RAISED, to_state=attention.value)
+    draft.add_history(HistoryEvent.ATTENTION_RAISED, to_state=attention.value, reason=reason)
+
+
+def drop_attention(draft: SagaDraft, attention: Attention, *, reason: str = "") -> None:
+    """Remove an attention reason from the saga, if it is there."""
+    if attention.value not in draft.saga.attention:
+        return
+    draft.saga.attention = [one for one in draft.saga.attention if one != attention.value]
+    draft.add_history(HistoryEvent.ATTENTION_CLEARED, from_state=attention.value, reason=reason)
 
 
 def set_attention(draft: SagaDraft, step: SagaStep, attention: Attention | None) -> None:

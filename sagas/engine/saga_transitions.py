@@ -119,6 +119,7 @@ def drop_abort(draft: SagaDraft) -> None:
 def _end(draft: SagaDraft) -> None:
     saga = draft.saga
     saga.closed_at, saga.due_at, saga.abort_request = draft.now, None, None
+    saga.owed, saga.owed_due_at = [], None
     saga.queue, saga.other_queues = "", []
     closed_hooks.request_call(draft)
     draft.bump_revision()

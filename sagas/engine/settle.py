@@ -20,9 +20,10 @@ def settle(draft: SagaDraft) -> Plan:
 
     Attempts with expired leases are recorded as lost, a passed deadline becomes an abort request (or *overdue*), abort
     requests are granted or dropped, and a finished saga is closed.
+    Nothing is decided about a choreographed saga: its tracker does.
     Returns: the plan, with the steps that may be claimed.
     """
-    if not SagaState(draft.saga.state).is_open:
+    if not SagaState(draft.saga.state).is_open or draft.saga.is_choreographed:
         draft.saga.due_at = None
         return Plan()
     if not _check_definition(draft):

@@ -1,7 +1,7 @@
 """Start of a saga: its row, steps, business keys and first history row are written in one statement."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -25,7 +25,8 @@ from .store.statements import HISTORY_COLUMNS, KEY_COLUMNS, OPEN_COLUMNS
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 START_COLUMNS = (
-    "id", "definition", "version", "digest", "state", "attention", "input", "revision", "history_count", "abort_actor",
+    "id", "definition", "version", "digest", "coordination", "state", "attention", "input", "revision",
+    "history_count", "abort_actor",
     "abort_reason", "started_by", "traceparent", "queue", "other_queues", "deadline_at", "due_at", "most_attempts",
     "signature", "signature_count", "created_at", "updated_at",
 )  # fmt: skip
@@ -57,8 +58,7 @@ def start(
     keys = check_keys(business_keys or {})
     data = inputs.dump(definition.input, input, redactor)
     json_values.require_text(actor, "The actor")
-    if not isinstance(traceparent, str) or not TRACEPARENT.fullmatch(traceparent):
-        traceparent = ""
+    traceparent = check_traceparent(traceparent)
     has_step_done = any(step.action is None for step in definition.steps)
     if has_step_done and not connections[using].in_atomic_block:
         raise SagaError(
@@ -66,9 +66,15 @@ def start(
         )
     with transaction.atomic(using=using):
         saga = _build(definition, data, redactor.redact_text(actor), traceparent)
-        _insert(definition, saga, keys)
+        steps = [_step_row(saga, step) for step in definition.steps]
+        insert(saga, steps, keys, done=[step.name for step in definition.steps if step.action is None])
         wakeup_sending.send_after_commit(saga.pk, [saga.queue])
     return saga
+
+
+def check_traceparent(text: Any) -> str:
+    """Return a W3C trace context, or an empty string for anything else."""
+    return text if isinstance(text, str) and TRACEPARENT.fullmatch(text) else ""
 
 
 def _build(definition: type[SagaDefinition], data: dict[str, Any], actor: str, traceparent: str) -> Saga:
@@ -100,8 +106,11 @@ def _list_first_queues(definition: type[SagaDefinition]) -> list[str]:
     return list(dict.fromkeys(first)) or [settings.common_queue]
 
 
-def _insert(definition: type[SagaDefinition], saga: Saga, keys: dict[str, str]) -> None:
-    steps = [_step_row(saga, step) for step in definition.steps]
+def insert(saga: Saga, steps: Iterable[dict[str, Any]], keys: Mapping[str, str], *, done: Iterable[str] = ()) -> None:
+    """Insert a saga with its steps, business keys and first history row, in one statement.
+
+    ``steps``: rows by column. ``done``: steps that succeeded together with the start.
+    """
     history = {
         "saga_id": saga.pk, "number": 1, "at": saga.created_at, "what": HistoryEvent.SAGA_STARTED.value, "step": "",
         "from_state": "",
@@ -114,8 +123,8 @@ def _insert(definition: type[SagaDefinition], saga: Saga, keys: dict[str, str]) 
         "steps": statements.insert(SagaStep, STEP_START_COLUMNS, steps),
         "history": statements.insert(SagaHistory, HISTORY_COLUMNS, [history]),
     }
-    if done := [_done_attempt(saga, step.name) for step in definition.steps if step.action is None]:
-        parts["attempts"] = statements.insert_first_attempts(ATTEMPT_START_COLUMNS, done)
+    if attempts := [_done_attempt(saga, name) for name in done]:
+        parts["attempts"] = statements.insert_first_attempts(ATTEMPT_START_COLUMNS, attempts)
     if keys:
         rows = [{"saga_id": saga.pk, "name": name, "value": value} for name, value in keys.items()]
         parts["keys"] = statements.insert(SagaKey, KEY_COLUMNS, rows)
@@ -134,10 +143,18 @@ def _step_row(saga: Saga, step: Any) -> dict[str, Any]:
     is_done = step.action is None
     moment = saga.created_at if is_done else None
     return {
-        "saga_id": saga.pk, "name": step.name, "position": step.position, "rank": step.rank, "kind": step.kind.value,
+        **pending_row(saga, step.name, step.position, step.rank, step.kind.value),
         "state": StepState.SUCCEEDED.value if is_done else StepState.PENDING.value, "action_attempts": int(is_done),
-        "compensation_attempts": 0, "budget_used": 0, "epoch": 0, "is_assumed": False, "last_error": "",
         "started_at": moment, "finished_at": moment,
+    }  # fmt: skip
+
+
+def pending_row(saga: Saga, name: str, position: int, rank: int, kind: str) -> dict[str, Any]:
+    """Return the row of a step that has not begun, for ``insert``."""
+    return {
+        "saga_id": saga.pk, "name": name, "position": position, "rank": rank, "kind": kind,
+        "state": StepState.PENDING.value, "action_attempts": 0, "compensation_attempts": 0, "budget_used": 0,
+        "epoch": 0, "is_assumed": False, "last_error": "", "started_at": None, "finished_at": None,
     }  # fmt: skip
 
 

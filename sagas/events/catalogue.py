@@ -13,6 +13,9 @@ from .declaration import EventType, find_type, list_types
 from .handlers import Handler, list_handlers
 from .settings import get_event_settings
 
+# Consumer label of the tracker of choreographies: the engine's app, whose database is the engine's.
+TRACKER = "sagas"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Subscription:
@@ -50,14 +53,13 @@ def list_consumers() -> list[str]:
 
 def list_local_consumers() -> list[str]:
     """Return the app labels of the participants whose consumers run here."""
-    here = get_event_settings().participants
-    return [label for label in list_consumers() if not here or label in here]
+    return [label for label in list_consumers() if is_local(label)]
 
 
 def is_local(participant: str) -> bool:
-    """Return whether a participant's relay and consumer run here."""
+    """Return whether a participant's relay and consumer run here; the tracker's does."""
     here = get_event_settings().participants
-    return not here or participant in here
+    return not here or participant in here or participant == TRACKER
 
 
 def list_local_senders() -> list[str]:
@@ -108,14 +110,15 @@ def consumers_of_type(name: str) -> Sequence[str]:
 def database_of(participant: str) -> str:
     """Return the alias that holds a participant's outbox and inbox.
 
-    An app without models uses the engine's database.
+    The tracker and apps without models use the engine's database.
     Raises: ImproperlyConfigured when there is no such app.
     """
     if participant not in apps.app_configs:
         raise ImproperlyConfigured(
             f"{participant!r} is not the label of an installed app. Installed: {', '.join(sorted(apps.app_configs))}."
         )
-    for model in apps.get_app_config(participant).get_models():
+    models = () if participant == TRACKER else apps.get_app_config(participant).get_models()
+    for model in models:
         return router.db_for_write(model)
     return get_settings().database
 

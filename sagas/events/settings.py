@@ -11,6 +11,11 @@ from ..conf import get_settings
 from ..core.retry import RetryPolicy
 
 LAYOUTS = ("flow", "type")
+# The seven events of the pattern's literature.
+LITERATURE = (
+    "OrderCreated", "PaymentCompleted", "PaymentFailed", "StockReserved", "StockFailed", "OrderCancelled",
+    "PaymentRefunded",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +34,8 @@ class EventSettings:
     """Options of the transport; each transport documents its own."""
     participants: list[str] = field(default_factory=list)
     """App labels whose consumers and relays run here; empty: every app with handlers."""
+    foreign_sends: list[str] = field(default_factory=lambda: list(LITERATURE))
+    """Events that participants which do not run here send; a choreography expects no others of them."""
     bare_topics: list[str] = field(default_factory=list)
     """Topics, without the prefix, whose messages may be plain JSON of a foreign service."""
     retry: RetryPolicy = field(default_factory=lambda: RetryPolicy(attempts=10, base=1.0, cap=300.0))

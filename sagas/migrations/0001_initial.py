@@ -65,6 +65,16 @@ class Migration(migrations.Migration):
                 ("version", models.PositiveIntegerField(help_text="Version of the definition that it keeps.")),
                 ("digest", models.CharField(help_text="Digest of the definition when it started.", max_length=64)),
                 (
+                    "coordination",
+                    models.CharField(
+                        choices=[("orchestration", "orchestration"), ("choreography", "choreography")],
+                        db_default="orchestration",
+                        default="orchestration",
+                        help_text="Whether the engine runs its steps, or participants react to events.",
+                        max_length=13,
+                    ),
+                ),
+                (
                     "state",
                     django_fsm.FSMField(
                         choices=[
@@ -155,6 +165,23 @@ class Migration(migrations.Migration):
                 ),
                 ("woken_at", models.DateTimeField(blank=True, help_text="When a sweep last woke it.", null=True)),
                 (
+                    "owed",
+                    models.JSONField(
+                        blank=True,
+                        db_default=[],
+                        default=list,
+                        help_text="Events that participants owe, for a choreography.",
+                    ),
+                ),
+                (
+                    "owed_due_at",
+                    models.DateTimeField(
+                        blank=True,
+                        help_text="When the sweep of choreographies must look at it; such a saga has no due_at.",
+                        null=True,
+                    ),
+                ),
+                (
                     "most_attempts",
                     models.PositiveIntegerField(
                         db_default=0, default=0, help_text="The most attempts that a step has had in one direction."
@@ -233,6 +260,9 @@ class Migration(migrations.Migration):
                     ("share_view", "Can share saved views of the list of sagas"),
                 ),
                 "indexes": [
+                    models.Index(
+                        condition=models.Q(("owed_due_at__isnull", False)), fields=["owed_due_at"], name="saga_owed_due"
+                    ),
                     models.Index(condition=models.Q(("due_at__isnull", False)), fields=["due_at"], name="saga_due"),
                     models.Index(
                         condition=models.Q(("hook_due_at__isnull", False)), fields=["hook_due_at"], name="saga_hook_due"
@@ -296,6 +326,18 @@ class Migration(migrations.Migration):
                 ],
                 "constraints": [
                     models.CheckConstraint(
+                        condition=models.Q(("coordination__in", ["orchestration", "choreography"])),
+                        name="saga_coordination_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("coordination", "orchestration"), ("owed", []), ("owed_due_at__isnull", True)),
+                            models.Q(("coordination", "choreography"), ("due_at__isnull", True)),
+                            _connector="OR",
+                        ),
+                        name="saga_is_due_in_one_way",
+                    ),
+                    models.CheckConstraint(
                         condition=models.Q(
                             (
                                 "state__in",
@@ -338,7 +380,7 @@ class Migration(migrations.Migration):
                     models.CheckConstraint(
                         condition=models.Q(
                             ("state__in", ["compensating", "pending", "running"]),
-                            models.Q(("due_at__isnull", True), ("hold__isnull", True)),
+                            models.Q(("due_at__isnull", True), ("hold__isnull", True), ("owed_due_at__isnull", True)),
                             _connector="OR",
                         ),
                         name="saga_closed_is_never_due",
@@ -588,6 +630,11 @@ class Migration(migrations.Migration):
                             ("compensation_failing", "compensation failing"),
                             ("late_effect", "late effect"),
                             ("overdue", "overdue"),
+                            ("event_overdue", "event overdue"),
+                            ("tracker_lagging", "tracker lagging"),
+                            ("event_failing", "event failing"),
+                            ("event_unexpected", "event unexpected"),
+                            ("intent_failing", "intent failing"),
                         ],
                         max_length=30,
                         null=True,
@@ -596,7 +643,10 @@ class Migration(migrations.Migration):
                 (
                     "waiting_for",
                     models.CharField(
-                        blank=True, choices=[("retry", "retry"), ("answer", "answer")], max_length=10, null=True
+                        blank=True,
+                        choices=[("retry", "retry"), ("answer", "answer"), ("event", "event")],
+                        max_length=10,
+                        null=True,
                     ),
                 ),
                 ("due_at", models.DateTimeField(blank=True, help_text="When it may be claimed again.", null=True)),
@@ -991,7 +1041,20 @@ class Migration(migrations.Migration):
             model_name="sagastep",
             constraint=models.CheckConstraint(
                 condition=models.Q(
-                    ("attention__in", ["retries_exhausted", "compensation_failing", "late_effect", "overdue"])
+                    (
+                        "attention__in",
+                        [
+                            "retries_exhausted",
+                            "compensation_failing",
+                            "late_effect",
+                            "overdue",
+                            "event_overdue",
+                            "tracker_lagging",
+                            "event_failing",
+                            "event_unexpected",
+                            "intent_failing",
+                        ],
+                    )
                 ),
                 name="saga_step_attention_known",
             ),
@@ -999,7 +1062,8 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="sagastep",
             constraint=models.CheckConstraint(
-                condition=models.Q(("waiting_for__in", ["retry", "answer"])), name="saga_step_waiting_for_known"
+                condition=models.Q(("waiting_for__in", ["retry", "answer", "event"])),
+                name="saga_step_waiting_for_known",
             ),
         ),
         migrations.AddConstraint(
@@ -1525,6 +1589,11 @@ class Migration(migrations.Migration):
                             ("compensation_failing", "compensation failing"),
                             ("late_effect", "late effect"),
                             ("overdue", "overdue"),
+                            ("event_overdue", "event overdue"),
+                            ("tracker_lagging", "tracker lagging"),
+                            ("event_failing", "event failing"),
+                            ("event_unexpected", "event unexpected"),
+                            ("intent_failing", "intent failing"),
                         ],
                         max_length=30,
                         null=True,
@@ -1533,7 +1602,10 @@ class Migration(migrations.Migration):
                 (
                     "step_waiting_for",
                     models.CharField(
-                        blank=True, choices=[("retry", "retry"), ("answer", "answer")], max_length=10, null=True
+                        blank=True,
+                        choices=[("retry", "retry"), ("answer", "answer"), ("event", "event")],
+                        max_length=10,
+                        null=True,
                     ),
                 ),
                 ("step_due_at", models.DateTimeField(blank=True, null=True)),
@@ -1688,6 +1760,36 @@ class Migration(migrations.Migration):
                 "default_permissions": (),
                 "constraints": [
                     models.UniqueConstraint(fields=("intent", "number"), name="saga_intent_history_number_once")
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="TrackedEvent",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("type", models.CharField(max_length=100)),
+                ("event_id", models.CharField(max_length=200)),
+                ("source", models.CharField(help_text="Participant and key of the sender.", max_length=500)),
+                ("causation_id", models.CharField(blank=True, max_length=200)),
+                ("recorded_at", models.DateTimeField(blank=True, help_text="By the sender's clock.", null=True)),
+                ("tracked_at", models.DateTimeField(help_text="By the engine's clock.")),
+                (
+                    "is_assumed",
+                    models.BooleanField(
+                        default=False, help_text="Whether an operator stated it, so that none was sent."
+                    ),
+                ),
+                (
+                    "saga",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="tracked", to="sagas.saga"
+                    ),
+                ),
+            ],
+            options={
+                "default_permissions": (),
+                "constraints": [
+                    models.UniqueConstraint(fields=("saga", "source", "event_id"), name="saga_tracked_event_once")
                 ],
             },
         ),

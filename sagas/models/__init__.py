@@ -10,6 +10,7 @@ from .intents import Intent, IntentAttempt, IntentHistory
 from .saga import Saga, SagaKey
 from .statistic import SagaStatistic
 from .step import SagaStep
+from .tracked import TrackedEvent
 from .view import SagaView
 from .worker import SagaWorker
 
@@ -17,5 +18,5 @@ __all__ = [
     "BarrierState", "BulkResult", "BulkState", "EventConsumer", "EventStream", "InboxEvent", "InboxKey", "InboxState",
     "Intent", "IntentAttempt", "IntentHistory", "OutboxEvent", "OutboxState", "Saga", "SagaAccess", "SagaAttempt",
     "SagaBarrier", "SagaBulk", "SagaBulkItem", "SagaHistory", "SagaKey", "SagaStatistic", "SagaStep", "SagaView",
-    "SagaWorker",
+    "SagaWorker", "TrackedEvent",
 ]  # fmt: skip

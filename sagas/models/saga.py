@@ -10,7 +10,7 @@ from django.db.models import F, Q
 from django_fsm import FSMField, FSMModelMixin, transition
 
 from ..core.severity import Severity
-from ..core.states import CLOSED_STATES, OPEN_STATES, AbortRequest, Hold, SagaState
+from ..core.states import CLOSED_STATES, OPEN_STATES, AbortRequest, Coordination, Hold, SagaState
 from .base import EngineModel
 from .choices import choices_of, one_of
 from .fields import MomentField
@@ -57,6 +57,13 @@ class Saga(FSMModelMixin, EngineModel):
     definition = models.CharField(max_length=60, help_text="Stored name of the definition.")
     version = models.PositiveIntegerField(help_text="Version of the definition that it keeps.")
     digest = models.CharField(max_length=64, help_text="Digest of the definition when it started.")
+    coordination = models.CharField(
+        max_length=13,
+        choices=choices_of(Coordination),
+        default=Coordination.ORCHESTRATION.value,
+        db_default=Coordination.ORCHESTRATION.value,
+        help_text="Whether the engine runs its steps, or participants react to events.",
+    )
     state = FSMField(default=SagaState.PENDING.value, protected=True, choices=choices_of(SagaState), max_length=20)
     hold = models.CharField(max_length=30, null=True, blank=True, choices=choices_of(Hold))  # noqa: DJ001 - NULL: not held
     attention = models.JSONField(default=list, blank=True, help_text="Why it needs an operator; blocks nothing.")
@@ -78,6 +85,12 @@ class Saga(FSMModelMixin, EngineModel):
     deadline_at = MomentField(null=True, blank=True, help_text="When it should be over.")
     due_at = MomentField(null=True, blank=True, help_text="When a worker must look at it again.")
     woken_at = MomentField(null=True, blank=True, help_text="When a sweep last woke it.")
+    owed = models.JSONField(
+        default=list, db_default=[], blank=True, help_text="Events that participants owe, for a choreography."
+    )
+    owed_due_at = MomentField(
+        null=True, blank=True, help_text="When the sweep of choreographies must look at it; such a saga has no due_at."
+    )
     most_attempts = models.PositiveIntegerField(
         default=0, db_default=0, help_text="The most attempts that a step has had in one direction."
     )
@@ -109,6 +122,7 @@ class Saga(FSMModelMixin, EngineModel):
         constraints = (
             one_of("state", SagaState, "saga_state_known"),
             one_of("hold", Hold, "saga_hold_known"),
+            one_of("coordination", Coordination, "saga_coordination_known"),
             one_of("abort_request", AbortRequest, "saga_abort_known"),
             models.CheckConstraint(
                 condition=Q(state__in=OPEN_VALUES, closed_at__isnull=True)
@@ -116,8 +130,14 @@ class Saga(FSMModelMixin, EngineModel):
                 name="saga_closed_at_tells_closed",
             ),
             models.CheckConstraint(
-                condition=Q(state__in=OPEN_VALUES) | Q(due_at__isnull=True, hold__isnull=True),
+                condition=Q(state__in=OPEN_VALUES)
+                | Q(due_at__isnull=True, owed_due_at__isnull=True, hold__isnull=True),
                 name="saga_closed_is_never_due",
+            ),
+            models.CheckConstraint(
+                condition=Q(coordination="orchestration", owed=[], owed_due_at__isnull=True)
+                | Q(coordination="choreography", due_at__isnull=True),
+                name="saga_is_due_in_one_way",
             ),
             models.CheckConstraint(
                 condition=Q(hook_due_at__isnull=True) | Q(closed_at__isnull=False),
@@ -134,6 +154,7 @@ class Saga(FSMModelMixin, EngineModel):
         )
         indexes = (
             models.Index(fields=["due_at"], name="saga_due", condition=Q(due_at__isnull=False)),
+            models.Index(fields=["owed_due_at"], name="saga_owed_due", condition=Q(owed_due_at__isnull=False)),
             models.Index(fields=["hook_due_at"], name="saga_hook_due", condition=Q(hook_due_at__isnull=False)),
             models.Index(fields=["-created_at", "-id"], name="saga_newest"),
             models.Index(
@@ -206,6 +227,11 @@ class Saga(FSMModelMixin, EngineModel):
     @transition(field=state, source=SagaState.COMPENSATED.value, target=SagaState.COMPENSATING.value)
     def reopen(self) -> None:
         """Move back to *compensating* when a late effect shows after everything was compensated."""
+
+    @property
+    def is_choreographed(self) -> bool:
+        """Whether participants react to events, so that the engine runs no step of it."""
+        return self.coordination == Coordination.CHOREOGRAPHY
 
     @transition(field=state, source=OPEN_VALUES, target=SagaState.ABANDONED.value)
     def abandon(self) -> None:

@@ -94,6 +94,10 @@ class SagaStep(FSMModelMixin, EngineModel):
     def run(self) -> None:
         """Move to *running* when an attempt of the action is claimed."""
 
+    @transition(field=state, source=StepState.PENDING.value, target=StepState.WAITING.value)
+    def await_event(self) -> None:
+        """Move to *waiting* when a participant owes the event that answers it."""
+
     @transition(field=state, source=[StepState.RUNNING.value, *UNFINISHED], target=StepState.SUCCEEDED.value)
     def succeed(self) -> None:
         """Move to *succeeded* when the action succeeded, now or late, or an operator marks it so."""

@@ -21,7 +21,7 @@ SAGA_COLUMNS = (
     "state", "hold", "attention", "revision", "history_count", "cause", "abort_request", "abort_actor", "abort_reason",
     "effects_left", "queue", "other_queues", "pivot_passed_at", "due_at", "woken_at", "most_attempts", "severity",
     "failing_group", "operated_at", "signature", "signature_count", "updated_at", "closed_at",
-    "hook_due_at", "hook_tries",
+    "hook_due_at", "hook_tries", "owed", "owed_due_at",
 )  # fmt: skip
 STEP_COLUMNS = (
     "state", "hold", "attention", "waiting_for", "due_at", "lease_token", "lease_until", "action_attempts",
