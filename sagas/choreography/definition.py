@@ -223,15 +223,17 @@ def _collect_steps(cls: type[ChoreographyDefinition]) -> Iterable[ExpectedStep]:
                 f"{cls.__qualname__}.{name}: a step name must be a lower-case identifier of at most 60 characters."
             )
         options.check_duration(expected.limit, f"{cls.__qualname__}.{name}.limit")
-        kind = Kind.COMPENSATABLE if position < pivots[0] else Kind.RETRIABLE
+        is_before = position < pivots[0]
+        kind = Kind.PIVOT if expected.is_pivot else Kind.COMPENSATABLE if is_before else Kind.RETRIABLE
         yield ExpectedStep(
             name=name,
             position=position,
-            kind=Kind.PIVOT if expected.is_pivot else kind,
+            kind=kind,
             limit=expected.limit or cls.limit,
             rule=StepRule(
                 name=name, after=_names(expected.after), success=_names(expected.success),
                 refusal=_names(expected.refusal), undone=_names(expected.undone), is_pivot=expected.is_pivot,
+                is_undoable=is_before,
             ),
         )  # fmt: skip
 

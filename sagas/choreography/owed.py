@@ -23,6 +23,8 @@ class StepRule:
     undone: tuple[str, ...] = ()
     """What undoes a reported success: all of them."""
     is_pivot: bool = False
+    is_undoable: bool = True
+    """Whether it comes before the pivot; with nothing to undo, it counts as undone once the saga is cancelled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +92,7 @@ def judge_step(rules: Rules, step: StepRule, recorded: Collection[str]) -> StepS
     seen = {*recorded, rules.begins_with}
     success, undone = rules.keep_sent(step.success), rules.keep_sent(step.undone)
     if success and seen.issuperset(success):
-        if not undone or rules.cancelled_by not in seen:
+        if rules.cancelled_by not in seen or not step.is_undoable or (step.undone and not undone):
             return StepState.SUCCEEDED
         return StepState.COMPENSATED if seen.issuperset(undone) else StepState.COMPENSATING
     is_due = seen.issuperset(step.after)
@@ -100,7 +102,7 @@ def judge_step(rules: Rules, step: StepRule, recorded: Collection[str]) -> StepS
             return StepState.REFUSED if is_due else StepState.PENDING
     if not seen.isdisjoint(step.refusal):
         return StepState.REFUSED
-    return StepState.WAITING if is_due or not seen.isdisjoint(step.success) else StepState.PENDING
+    return StepState.WAITING if is_due else StepState.PENDING
 
 
 def has_effect(step: StepRule, recorded: Collection[str]) -> bool:

@@ -6,18 +6,17 @@ writes it.
 Tx: inside the transaction that holds the draft.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from ..core.history_events import HistoryEvent
-from ..core.states import FORWARD_STATES, AbortRequest, Attention, SagaState, StepState, WaitingFor
-from ..engine import holds, saga_transitions
+from ..core.states import FORWARD_STATES, AbortRequest, Attention, Effect, SagaState, StepState, WaitingFor
+from ..engine import effects_left, holds, saga_transitions
 from ..engine.store.draft import SagaDraft
-from ..models import SagaStep, TrackedEvent
-from . import effects
+from ..models import Saga, SagaStep, TrackedEvent
 from .definition import ChoreographyDefinition
-from .owed import Debt, Rules, judge_step, list_debts
+from .owed import Debt, Rules, has_effect, judge_step, list_debts
 
 UNDOING = frozenset({StepState.COMPENSATING, StepState.COMPENSATED})
 ENDED = frozenset({StepState.SUCCEEDED, StepState.REFUSED, StepState.COMPENSATED})
@@ -35,7 +34,7 @@ def apply(draft: SagaDraft, definition: type[ChoreographyDefinition], facts: Seq
     saga, rules, seen = draft.saga, definition.rules(), {fact.type for fact in facts}
     debts = list_debts(rules, seen)
     if saga.state == SagaState.ABANDONED:
-        effects.add_late(draft, definition, seen)
+        _add_late_effects(draft, definition, seen)
         return
     if saga.state == SagaState.COMPENSATED and debts:
         saga_transitions.reopen(draft)
@@ -48,11 +47,15 @@ def apply(draft: SagaDraft, definition: type[ChoreographyDefinition], facts: Seq
         _move(draft, draft.step(expected.name), judge_step(rules, expected.rule, seen))
     for step in draft.steps:
         step.is_assumed = any(fact.is_assumed for fact in facts if fact.type in _answers(rules, step.name))
-    set_owed(draft, [_describe(draft, definition, debt, facts) for debt in debts])
+    owed = [_describe(draft, definition, debt, facts) for debt in debts]
+    set_owed(draft, owed if debts or saga.abort_request is None else [_describe_request(draft, definition)])
     if not debts and saga.pivot_passed_at is not None:
         saga_transitions.close(draft, SagaState.COMPLETED)
     elif not debts and saga.state == SagaState.COMPENSATING:
         saga_transitions.close(draft, SagaState.COMPENSATED)
+    elif saga.owed_due_at is None and not saga.attention:
+        # No silent limbo: a foreign participant does not send what would go on, and nothing limits the wait.
+        holds.raise_attention(draft, Attention.EVENT_OVERDUE, reason="Nobody owes an event, and nothing is decided.")
 
 
 def set_owed(draft: SagaDraft, owed: list[dict[str, Any]]) -> None:
@@ -71,12 +74,20 @@ def set_owed(draft: SagaDraft, owed: list[dict[str, Any]]) -> None:
 def find_due(draft: SagaDraft) -> datetime | None:
     """Return when the sweep must look at a saga: a limit or the deadline, unless an operator was told of it already."""
     saga = draft.saga
+    if not SagaState(saga.state).is_open:
+        return None
     dues = [moment_of(debt["due_at"]) for debt in saga.owed]
     times = [due for due in dues if due > draft.now or Attention.EVENT_OVERDUE not in saga.attention]
-    is_ahead = saga.state in FORWARD_STATES and saga.abort_request is None and Attention.OVERDUE not in saga.attention
-    if saga.deadline_at is not None and is_ahead:
+    if saga.deadline_at is not None and must_heed_deadline(saga):
         times.append(saga.deadline_at)
     return min(times, default=None)
+
+
+def must_heed_deadline(saga: Saga) -> bool:
+    """Return whether the deadline is still to be told once it passes: to who decides; after the pivot, to operators."""
+    if saga.pivot_passed_at is not None:
+        return Attention.OVERDUE not in saga.attention
+    return saga.state in FORWARD_STATES and saga.abort_request is None
 
 
 def moment_of(text: str) -> datetime:
@@ -175,3 +186,26 @@ def _describe(
         "step": debt.step, "by": debt.by, "types": list(debt.types), "causes": list(debt.causes), "cause": cause,
         "since": since.isoformat(), "due_at": (since + limit).isoformat(), "undoes": debt.is_undoing,
     }  # fmt: skip
+
+
+def _describe_request(draft: SagaDraft, definition: type[ChoreographyDefinition]) -> dict[str, Any]:
+    """Return what the deciding participant owes after it was asked to cancel, if nothing else is owed meanwhile."""
+    pivot = definition.rules().pivot
+    known = next((debt for debt in draft.saga.owed if debt["types"][0] == definition.cancelled_by), None)
+    return known or {
+        "step": pivot.name, "by": definition.decider(), "types": [definition.cancelled_by, *pivot.success],
+        "causes": [definition.begins_with], "cause": "", "since": draft.now.isoformat(),
+        "due_at": (draft.now + definition.limit).isoformat(), "undoes": False,
+    }  # fmt: skip
+
+
+def _add_late_effects(draft: SagaDraft, definition: type[ChoreographyDefinition], seen: Collection[str]) -> None:
+    """Add effects that were reported after the saga was abandoned to those left behind."""
+    saga = draft.saga
+    known = {effect["step"] for effect in saga.effects_left or () if effect["effect"] == Effect.YES}
+    for expected in definition.steps:
+        if expected.name not in known and has_effect(expected.rule, seen):
+            late = {**effects_left.describe(draft, draft.step(expected.name), Effect.YES), "late": True}
+            others = [one for one in saga.effects_left or () if one["step"] != expected.name]
+            saga.effects_left = [*others, late]
+            draft.bump_revision()

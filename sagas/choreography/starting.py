@@ -52,6 +52,7 @@ def start(
         definition=definition.name,
         version=definition.version,
         digest=definition.digest,
+        input={KEY_NAME: key},
         coordination=Coordination.CHOREOGRAPHY.value,
         history_count=1,
         started_by=get_settings().redactor.redact_text(actor)[:200],

@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 from ..conf import get_settings
 from ..core.history_events import HistoryEvent
 from ..core.states import Coordination
+from ..engine.store.draft import SagaDraft
 from ..engine.store.unit_of_work import SagaUnitOfWork
 from ..events.catalogue import TRACKER
 from ..events.declaration import find_type
@@ -63,11 +64,11 @@ def track(event: Any, received: Received) -> None:
     work.write()
 
 
-def record(work: SagaUnitOfWork, definition: type[ChoreographyDefinition], fact: TrackedEvent) -> None:
+def record(draft: SagaDraft, definition: type[ChoreographyDefinition], fact: TrackedEvent) -> None:
     """Add a fact, which has been inserted, to the history of its saga, and apply all facts."""
-    facts = list_facts(work.saga)
+    facts = list_facts(draft.saga)
     is_again = any(other.type == fact.type and other.pk != fact.pk for other in facts)
-    work.add_history(
+    draft.add_history(
         HistoryEvent.EVENT_RECORDED,
         to_state=fact.type[:30],
         data={
@@ -75,7 +76,7 @@ def record(work: SagaUnitOfWork, definition: type[ChoreographyDefinition], fact:
             **({"again": True} if is_again else {}), **({"assumed": True} if fact.is_assumed else {}),
         },
     )  # fmt: skip
-    progress.apply(work, definition, facts)
+    progress.apply(draft, definition, facts)
 
 
 def list_facts(saga: Saga) -> list[TrackedEvent]:
@@ -102,7 +103,7 @@ def find_saga(definitions: list[str], correlation_id: str, key: str) -> UUID | N
     """
     keys = SagaKey.objects.using(get_settings().database).filter(value=key, saga__in=_select(definitions))
     found: list[UUID] = list(keys.order_by("-saga_id").values_list("saga_id", flat=True)[:100]) if key else []
-    wanted = _read_uuid(correlation_id)
+    wanted = read_uuid(correlation_id)
     if wanted is None or wanted in found:
         return wanted or next(iter(found), None)
     if found:
@@ -115,7 +116,8 @@ def _select(definitions: list[str]) -> QuerySet[Saga]:
     return rows.filter(coordination=Coordination.CHOREOGRAPHY.value, definition__in=definitions).order_by()
 
 
-def _read_uuid(text: str) -> UUID | None:
+def read_uuid(text: str) -> UUID | None:
+    """Return the id that a text is, or None."""
     try:
         return UUID(text)
     except ValueError:

@@ -9,6 +9,7 @@ from django.db.models import Count, Min
 
 from ..conf import get_settings
 from ..core.definition import registry
+from ..core.states import Coordination
 from ..models import Saga
 
 
@@ -71,6 +72,8 @@ def find_unknown_versions() -> list[UnknownVersion]:
 
 
 def _read_versions_in_use() -> list[dict[str, Any]]:
-    rows = Saga.objects.using(get_settings().database).filter(closed_at__isnull=True)
+    rows = Saga.objects.using(get_settings().database).filter(
+        closed_at__isnull=True, coordination=Coordination.ORCHESTRATION.value
+    )
     grouped = rows.order_by("definition", "version", "digest").values("definition", "version", "digest")
     return [dict(row) for row in grouped.annotate(count=Count("pk"), oldest_at=Min("created_at"))]

@@ -27,7 +27,7 @@ from ..engine.store.unit_of_work import SagaUnitOfWork
 from ..exceptions import BadRequest, InputRefused, StaleRevision, TransactionConflict
 from ..models import SagaHistory
 from ..transactions import own_transaction
-from . import preconditions
+from . import choreographed_changes, preconditions
 from .actor import Actor
 from .operation_changes import OperationRequest, apply
 from .preconditions import Operation
@@ -201,6 +201,7 @@ def _operate(
         facts=facts,
     )
     with own_transaction(get_settings().database, joins=True):
+        is_asked = choreographed_changes.ask_first(operation, saga_id)
         work = lock_saga(saga_id)
         preconditions.require_step(work, operation, step)
         if repeat := preconditions.find_repeat(work, operation, step):
@@ -208,6 +209,10 @@ def _operate(
         if _was_done(work, operation, actor, revision, step):
             return _result(work, operation, "Already done.", is_repeat=True)
         check_revision(work, revision)
+        if work.saga.is_choreographed:
+            message = choreographed_changes.apply(work, request, is_asked=is_asked)
+            work.write()
+            return _result(work, operation, message)
         change = apply(work, request)
         work.write()
         wakeup_sending.send_after_commit(saga_id, change.wakeups)

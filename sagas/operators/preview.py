@@ -4,7 +4,7 @@ The operation itself runs on a draft of the saga (``simulation``). The console s
 reason; ``--dry-run`` prints it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -13,10 +13,11 @@ from uuid import UUID
 from ..core.planner import StepView
 from ..core.states import Direction, Effect, Kind, SagaState, StepState
 from ..core.visible import escape
+from ..engine import effects_left
 from ..engine.store.snapshot import SagaSnapshot
 from ..models import SagaStep
 from ..participants.routing import participant_label
-from . import preconditions
+from . import choreographed, preconditions
 from .actor import Actor
 from .preconditions import Operation
 from .presentation.times import describe_moment
@@ -223,12 +224,17 @@ def plan_on(
         outcome="",
         live=tuple(_list_live(snapshot)),
     )
-    return plan if refusal else _preview(plan, simulate(snapshot, operation, step))
+    if refusal:
+        return plan
+    if snapshot.saga.is_choreographed:
+        outcome, left = choreographed.describe_outcome(snapshot, operation, step), effects_left.list_effects(snapshot)
+        return replace(plan, outcome=outcome, left_behind=_list_left(left if operation is Operation.ABANDON else ()))
+    return _preview(plan, simulate(snapshot, operation, step))
 
 
 def find_obstacle(snapshot: SagaSnapshot, operation: Operation, step: str | None = None) -> str:
     """Return why an operation is not possible now, or that it was done already; empty when it is possible."""
-    return preconditions.find_repeat(snapshot, operation, step) or preconditions.find_refusal(
+    return preconditions.find_repeat(snapshot, operation, step) or choreographed.find_refusal(
         look_ahead(snapshot), operation, step
     )
 
@@ -238,22 +244,21 @@ def find_refusals_by_step(snapshot: SagaSnapshot, operation: Operation) -> dict[
     ahead = look_ahead(snapshot)
     return {
         row.name: preconditions.find_repeat(snapshot, operation, row.name)
-        or preconditions.find_refusal(ahead, operation, row.name)
+        or choreographed.find_refusal(ahead, operation, row.name)
         for row in snapshot.steps
     }
 
 
 def list_steps_to_retry(snapshot: SagaSnapshot) -> list[str]:
     """Return the steps that *retry now* would make due."""
+    if snapshot.saga.is_choreographed:
+        return list(dict.fromkeys(step for step, _ in choreographed.list_calls_to_retry(snapshot, None)))
     return preconditions.steps_to_retry(look_ahead(snapshot), None)
 
 
 def _preview(plan: OperationPreview, simulation: Simulation) -> OperationPreview:
     if plan.operation is Operation.ABANDON:
-        left = tuple(
-            EffectLeft(step=found["step"], effect=Effect(found["effect"]), key=found["key"])
-            for found in simulation.draft.saga.effects_left or ()
-        )
+        left = _list_left(simulation.draft.saga.effects_left or ())
         outcome = "The saga is closed as abandoned; nothing runs any more, and nothing can reopen it."
         return replace(plan, outcome=outcome, left_behind=left)
     pivot = find_undecided_pivot(simulation)
@@ -265,6 +270,10 @@ def _preview(plan: OperationPreview, simulation: Simulation) -> OperationPreview
         runs_if_refused=tuple(_list_runs(assume_pivot(simulation, happened=False))) if pivot else (),
         notes=tuple(list_notes(simulation, plan.operation, plan.step)),
     )
+
+
+def _list_left(effects: Iterable[Mapping[str, Any]]) -> tuple[EffectLeft, ...]:
+    return tuple(EffectLeft(step=found["step"], effect=Effect(found["effect"]), key=found["key"]) for found in effects)
 
 
 def _list_runs(simulation: Simulation) -> Iterator[PlannedRun]:

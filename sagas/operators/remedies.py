@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+from ..bounded_call import call_within
 from ..conf import get_settings
 from ..core.definition import inputs
 from ..core.definition.context import Results, StepContext
@@ -37,7 +38,6 @@ from ..transactions import own_transaction
 from . import preconditions
 from .actor import Actor
 from .audit.operator_log import REMEDY
-from .bounded_call import call_within
 from .operations import MAX_REASON_CHARS, OperationResult, check_revision, check_text, lock_saga, retry_now
 from .preconditions import Operation
 from .preview import LABELS, find_obstacle

@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db.models import Q
 
 from .. import clock
+from ..choreography import sweeping as choreographies
 from ..conf import get_settings
 from ..core.definition import registry
 from ..core.survival import ends_process
@@ -39,6 +40,7 @@ def wake_all_due(*, queues: frozenset[str] | None, serving: Iterable[str]) -> in
     found = sweeper.wake_due(queues=queues) + performing.wake_due(queues)
     if serves_common_queue(queues):
         owed_hooks.wake_owed()
+        choreographies.sweep()
         runner.wake_due()
     sweeper.beat(queues=serving, found=found)
     statistics.refresh_after_sweep()
@@ -76,6 +78,8 @@ def run_all_due(
             pulse.count(count)
         if serves_common_queue(queues):
             owed_hooks.run_owed(should_stop=should_stop, progress=pulse.count)
+    if serves_common_queue(queues):
+        choreographies.sweep(should_stop=should_stop)
     pulse.beat()
     statistics.refresh_after_sweep()
 

@@ -6,8 +6,24 @@ from sagas.models import Saga, TrackedEvent
 
 from . import world
 from .world import (
-    KEY, Booked, Cancelled, Confirmed, Gone, Paid, Quoted, Refunded, Released, Short, Stored, Unpaid, begin, owes, send,
-    states, tell, track,
+    KEY,
+    Booked,
+    Cancelled,
+    Confirmed,
+    Gone,
+    Paid,
+    Quoted,
+    Refunded,
+    Released,
+    Short,
+    Stored,
+    Unpaid,
+    begin,
+    owes,
+    send,
+    states,
+    tell,
+    track,
 )  # fmt: skip
 
 pytestmark = pytest.mark.usefixtures("sales")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sagas import DefinitionError, RemedyAnswer, StepContext, remedy
+from sagas import DefinitionError, RemedyAnswer, StepContext, bounded_call, remedy
 from sagas.core.definition.remedies import REMEDIES, SUGGESTIONS
 from sagas.core.states import Direction
 from sagas.exceptions import BadRequest, OperationRefused, PermissionRefused, RemedyFailed, SagaNotFound, StaleRevision
@@ -16,7 +16,6 @@ from sagas.models import Saga, SagaHistory, SagaStep
 from sagas.models.saga import new_saga_id
 from sagas.monitoring.remedy_checks import check_remedies
 from sagas.operations import Actor, OfferedRemedy, list_remedies, mark_succeeded, retry_now, run_remedy
-from sagas.operators import bounded_call
 from sagas.operators.audit import verification
 from sagas.operators.audit.operator_log import REMEDY, LogQuery, read_log
 from sagas.operators.preconditions import Operation

@@ -157,7 +157,7 @@ def build_page(reading: SagaReading, actor: Actor, *, site: str, visibility: Vis
         account=explain(saga, steps, now, reader=actor, with_errors=visibility.has_errors),
         keys=reading.keys,
         facts=tuple(_list_facts(saga, badge, now)),
-        is_definition_missing=snapshot.definition is None,
+        is_definition_missing=snapshot.definition is None and not saga.is_choreographed,
         steps=tuple(
             list_step_rows(snapshot, selection, reading.results, site=site, with_errors=visibility.has_errors)
             if has_steps
@@ -255,6 +255,8 @@ def _list_possible(snapshot: SagaSnapshot, actor: Actor) -> Iterator[tuple[Opera
 def _list_facts(saga: Saga, badge: Badge, now: datetime) -> Iterator[tuple[str, Any]]:
     yield "Saga id", str(saga.pk)
     yield "Definition", f"{saga.definition}, version {saga.version}"
+    if saga.is_choreographed:
+        yield "Coordination", "choreography: participants react to events"
     yield "State", badge.text
     yield "Revision", str(saga.revision)
     yield "Started", show_moment(saga.created_at, now)

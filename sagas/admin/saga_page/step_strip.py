@@ -7,6 +7,7 @@ from ...core.states import Kind
 from ...engine.store.snapshot import SagaSnapshot
 from ...models import Saga, SagaStep
 from ...operators.presentation import Badge, badge_of_step, current_step
+from ...operators.presentation.debts import list_debts_of
 from ...operators.presentation.sentences import count_attempts
 from ..ui.formatting import show_duration
 from ..ui.page_selection import Selection, Tab
@@ -67,5 +68,6 @@ def _list_details(step: SagaStep, saga: Saga, snapshot: SagaSnapshot) -> Iterato
         yield step.kind
     if step.action_attempts + step.compensation_attempts > 1:
         yield f"{count_attempts(step, saga)} attempts"
+    yield from list_debts_of(saga, step.name, snapshot.now)
     if step.started_at and step.finished_at:
         yield show_duration(step.started_at, step.finished_at, snapshot.now)

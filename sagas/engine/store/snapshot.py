@@ -20,6 +20,12 @@ from ...models import Saga, SagaAttempt, SagaStep
 from ...models.fields import database_now
 from .compiled import CompiledQuery
 
+# Effects of choreographed steps; what a participant owes may have happened.
+REPORTED_EFFECTS = {
+    StepState.WAITING: Effect.MAYBE, StepState.SUCCEEDED: Effect.YES, StepState.COMPENSATING: Effect.YES,
+    StepState.COMPENSATED: Effect.REMOVED,
+}  # fmt: skip
+
 
 def _select_attempts(using: str, saga_id: UUID) -> QuerySet[SagaAttempt]:
     attempts = SagaAttempt.objects.using(using).filter(saga_id=saga_id)
@@ -95,7 +101,9 @@ class SagaSnapshot:
         )
 
     def effects(self) -> dict[str, Effect]:
-        """Return the effect of each step by name, computed from its attempts."""
+        """Return the effect of each step by name: from its attempts, or from the events that told its state."""
+        if self.saga.is_choreographed:
+            return {step.name: REPORTED_EFFECTS.get(step.state, Effect.NONE) for step in self.steps}
         by_step: dict[int, list[SagaAttempt]] = {step.pk: [] for step in self.steps}
         for attempt in self._read_attempts():
             if attempt.direction == Direction.ACTION:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ...core.states import Hold, SagaState
+from ...core.states import Attention, Hold, SagaState
 from ...models import Saga, SagaStep
 from ..actor import Actor
 from .states import DisplayState, reasons_of
@@ -55,7 +55,9 @@ def list_advice(
         return
     holds = [reason for reason in reasons_of(saga, steps) if reason in HOLD_ADVICE]
     yield from (HOLD_ADVICE[hold].describe(reader) for hold in holds)
-    if state in STATE_ADVICE:
+    troubles = [ATTENTION_ADVICE[reason] for reason in saga.attention if reason in ATTENTION_ADVICE]
+    yield from (advice.describe(reader) for advice in troubles)
+    if state in STATE_ADVICE and not (troubles and state is DisplayState.WAITING_FOR_EVENT):
         yield STATE_ADVICE[state].describe(reader)
     if not holds and saga.due_at is not None and now - saga.due_at > SLOW_AFTER:
         waited = describe_span(now - saga.due_at)
@@ -105,6 +107,27 @@ HOLD_ADVICE: Mapping[str, Advice] = {
     ),
     Hold.MISCONFIGURED.value: Advice(text="Fix the configuration that the error names.", options=(_retry("Then"),)),
 }
+ATTENTION_ADVICE: Mapping[str, Advice] = {
+    Attention.EVENT_OVERDUE.value: Advice(
+        text="Check the consumer, the outbox and the external calls of the participant that owes it.",
+        options=(
+            Option(when="If it can no longer come,", do="cancel", permission="cancel_saga"),
+            _override("If you know the answer and it can no longer come,", "mark the step, with the evidence"),
+        ),
+    ),
+    Attention.TRACKER_LAGGING.value: Advice(text="Start the tracker's consumer: event_consume --participant sagas."),
+    Attention.EVENT_FAILING.value: Advice(
+        text="Fix what the error of the event says; then retry, replay or discard the event."
+    ),
+    Attention.EVENT_UNEXPECTED.value: Advice(text="Settle with the participants what really happened."),
+    Attention.INTENT_FAILING.value: Advice(
+        text="Check what the participant did under the key of the call.",
+        options=(
+            _retry("If it can be asked again,"),
+            _override("If you know the outcome,", "mark the step as succeeded or refused, with the evidence"),
+        ),
+    ),
+}
 STATE_ADVICE: Mapping[DisplayState, Advice] = {
     DisplayState.COMPENSATION_FAILING: Advice(
         text="Fix what the error says keeps the participant from undoing it.",
@@ -122,4 +145,5 @@ STATE_ADVICE: Mapping[DisplayState, Advice] = {
         text="Nothing to do: it is tried again by itself.", options=(_retry("If the cause is fixed,"),)
     ),
     DisplayState.WAITING_FOR_ANSWER: Advice(text="Nothing to do: it is asked again by itself."),
+    DisplayState.WAITING_FOR_EVENT: Advice(text="Nothing to do: it goes on when the event comes."),
 }

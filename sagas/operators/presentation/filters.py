@@ -108,9 +108,10 @@ def _list_open_conditions() -> dict[DisplayState, Q]:
         DisplayState.RUNNING: is_going | _is_between_steps(),
         DisplayState.OUTCOME_UNKNOWN: _has_step(state=StepState.UNKNOWN.value),
         DisplayState.WAITING_FOR_RETRY: _has_step(
-            ~Q(waiting_for=WaitingFor.ANSWER.value), state=StepState.WAITING.value
+            ~Q(waiting_for__in=[WaitingFor.ANSWER.value, WaitingFor.EVENT.value]), state=StepState.WAITING.value
         ),
         DisplayState.WAITING_FOR_ANSWER: is_answer,
+        DisplayState.WAITING_FOR_EVENT: _has_step(state=StepState.WAITING.value, waiting_for=WaitingFor.EVENT.value),
         DisplayState.PENDING: Q(state=SagaState.PENDING.value),
     }
 

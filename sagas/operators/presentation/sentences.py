@@ -12,6 +12,7 @@ from ..actor import Actor
 from ..visibility import show_error
 from .advice import list_advice
 from .badges import in_words
+from .debts import describe_debts
 from .states import DisplayState, current_step, is_overdue, judge_saga
 from .times import describe_distance, describe_moment, describe_span
 
@@ -143,12 +144,20 @@ def _describe_exhausted(facts: _Facts) -> str:
 def _describe_overdue(facts: _Facts) -> str:
     deadline = facts.saga.deadline_at
     late = f" by {describe_span(facts.now - deadline)}" if deadline else ""
+    if facts.saga.is_choreographed:
+        return f"The saga goes forward and is past its deadline{late}; {describe_debts(facts.saga, facts.now)}"
     where = f"; it is at {facts.at.name}" if facts.at is not None else ""
     return f"The saga goes forward and is past its deadline{late}{where}."
 
 
+def _describe_owed(facts: _Facts) -> str:
+    return describe_debts(facts.saga, facts.now)
+
+
 def _describe_compensating(facts: _Facts) -> str:
     step = facts.at
+    if facts.saga.is_choreographed:
+        return f"The saga turned back; {describe_debts(facts.saga, facts.now)}"
     if step is None:
         return "The saga is compensating; the next compensation is due."
     if step.is_live and step.state == StepState.COMPENSATING:
@@ -203,6 +212,7 @@ HEADLINES: Mapping[DisplayState, Callable[[_Facts], str]] = {
     DisplayState.OUTCOME_UNKNOWN: _describe_unknown,
     DisplayState.WAITING_FOR_RETRY: _describe_waiting,
     DisplayState.WAITING_FOR_ANSWER: _describe_answer,
+    DisplayState.WAITING_FOR_EVENT: _describe_owed,
     DisplayState.PENDING: _describe_pending,
     DisplayState.COMPLETED: _describe_completed,
     DisplayState.COMPENSATED: _describe_compensated,
@@ -226,8 +236,17 @@ def _list_reasons(facts: _Facts, state: DisplayState) -> Iterator[str]:
         yield "An effect appeared after its compensation, so it is compensated again."
     elif late := [step.name for step in facts.steps if step.epoch]:
         yield f"A late answer of {', '.join(late)} came after its compensation began, so it was compensated again."
+    yield from (text for reason, text in EVENT_REASONS.items() if reason in facts.saga.attention)
     if assumed := [step.name for step in facts.steps if step.is_assumed and step.state != StepState.SKIPPED]:
         yield f"An operator decided {', '.join(assumed)}; the history shows who, and on what evidence."
+
+
+EVENT_REASONS: Mapping[Attention, str] = {
+    Attention.EVENT_OVERDUE: "An event is owed for longer than its limit.",
+    Attention.EVENT_FAILING: "An event of it is parked, dead or waits too long for its beginning; see the history.",
+    Attention.EVENT_UNEXPECTED: "Its events contradict each other: both the decision and its opposite were recorded.",
+    Attention.INTENT_FAILING: "An external call of a participant is held or keeps failing; see the history.",
+}
 
 
 def _describe_cause(facts: _Facts) -> str:

@@ -22,6 +22,7 @@ class DisplayState(StrEnum):
     OUTCOME_UNKNOWN = "outcome_unknown"  #: a step may have happened and is tried again
     WAITING_FOR_RETRY = "waiting_for_retry"  #: a step failed and is tried again later
     WAITING_FOR_ANSWER = "waiting_for_answer"  #: a participant is still working on it
+    WAITING_FOR_EVENT = "waiting_for_event"  #: a participant owes an event; nobody commands here
     PENDING = "pending"  #: no worker has claimed it yet
     COMPLETED = "completed"
     COMPENSATED = "compensated"
@@ -37,6 +38,7 @@ class StepDisplay(StrEnum):
     HELD = "held"
     WAITING_FOR_RETRY = "waiting_for_retry"
     WAITING_FOR_ANSWER = "waiting_for_answer"
+    WAITING_FOR_EVENT = "waiting_for_event"
     OUTCOME_UNKNOWN = "outcome_unknown"
     RETRIES_EXHAUSTED = "retries_exhausted"
     NOT_ASKED_AGAIN = "not_asked_again"  #: it waited when the saga turned back
@@ -88,6 +90,7 @@ def _judge_forward(state: SagaState, steps: Iterable[SagaStep]) -> DisplayState:
         DisplayState.OUTCOME_UNKNOWN,
         DisplayState.WAITING_FOR_RETRY,
         DisplayState.WAITING_FOR_ANSWER,
+        DisplayState.WAITING_FOR_EVENT,
     ):
         if wanted in found:
             return wanted
@@ -100,9 +103,16 @@ def _judge_going(step: SagaStep) -> DisplayState | None:
     if step.state == StepState.UNKNOWN:
         return DisplayState.OUTCOME_UNKNOWN
     if step.state == StepState.WAITING:
-        is_answer = step.waiting_for == WaitingFor.ANSWER
-        return DisplayState.WAITING_FOR_ANSWER if is_answer else DisplayState.WAITING_FOR_RETRY
+        return WAITS[step.waiting_for or WaitingFor.RETRY.value]
     return None
+
+
+# What a waiting step waits for.
+WAITS = {
+    WaitingFor.RETRY.value: DisplayState.WAITING_FOR_RETRY,
+    WaitingFor.ANSWER.value: DisplayState.WAITING_FOR_ANSWER,
+    WaitingFor.EVENT.value: DisplayState.WAITING_FOR_EVENT,
+}
 
 
 SETTLED = {
@@ -129,10 +139,13 @@ def judge_step(step: SagaStep, saga: Saga) -> StepDisplay:
         is_failing = step.attention == Attention.COMPENSATION_FAILING
         return StepDisplay.COMPENSATION_FAILING if is_failing else StepDisplay.COMPENSATION_WAITING
     if state is StepState.WAITING:
-        if not is_forward:
-            return StepDisplay.NOT_ASKED_AGAIN
-        is_answer = step.waiting_for == WaitingFor.ANSWER
-        return StepDisplay.WAITING_FOR_ANSWER if is_answer else StepDisplay.WAITING_FOR_RETRY
+        if step.waiting_for == WaitingFor.EVENT and SagaState(saga.state).is_open:
+            return StepDisplay.WAITING_FOR_EVENT
+        return (
+            StepDisplay(WAITS[step.waiting_for or WaitingFor.RETRY.value])
+            if is_forward
+            else StepDisplay.NOT_ASKED_AGAIN
+        )
     return SETTLED[state]
 
 
@@ -168,8 +181,11 @@ def _is_unknown(step: SagaStep) -> bool:
     return step.due_at is not None and step.state == StepState.UNKNOWN
 
 
+FAILED = (None, WaitingFor.RETRY.value)
+
+
 def _is_failed(step: SagaStep) -> bool:
-    return step.due_at is not None and step.state == StepState.WAITING and step.waiting_for != WaitingFor.ANSWER
+    return step.due_at is not None and step.state == StepState.WAITING and step.waiting_for in FAILED
 
 
 def _is_waiting(step: SagaStep) -> bool:

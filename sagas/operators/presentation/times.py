@@ -33,6 +33,11 @@ def describe_distance(moment: datetime, now: datetime) -> str:
     return f"in {span}" if seconds > 0 else f"{span} ago"
 
 
+def describe_time(moment: datetime) -> str:
+    """Return a time of day to the second, in UTC whatever the project's time zone."""
+    return f"{in_utc(moment):%H:%M:%S}"
+
+
 def describe_moment(moment: datetime) -> str:
     """Return a time to the second, in UTC whatever the project's time zone."""
     return f"{in_utc(moment):%Y-%m-%d %H:%M:%S} UTC"

@@ -14,6 +14,7 @@ from ...exceptions import SagaNotFound
 from ...models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
 from ...models.history import NOTE_ADDED
 from .badges import badge_of_saga, badge_of_step
+from .debts import describe_debt
 
 Row = TypeVar("Row", bound=Model)
 MAX_TEXT_CHARS = 500  # of an error or a reason, when ``newest`` is given
@@ -41,6 +42,7 @@ def render(saga_id: UUID, *, newest: int | None = None) -> str:
     lines = [f"Saga {saga.pk}", f"  {saga.definition} version {saga.version}" + (f", {keys}" if keys else "")]
     lines += [
         f"  {describe_state(saga, steps, clock.read_now(using))}",
+        *(f"  {describe_debt(debt, clock.read_now(using))}" for debt in saga.owed),
         *_describe_cause(saga, most),
         "",
         "Steps",

@@ -1,4 +1,4 @@
-"""Call of a project's function in a thread of its own, with a time limit."""
+"""Call of a function in a thread of its own, with a time limit."""
 
 import threading
 from collections.abc import Callable
