@@ -42,6 +42,7 @@ class CheckoutEvents(ChoreographyDefinition):
         deadline = timedelta(minutes=15)
         on_deadline = "orders.choreography.expire"
         on_cancel = "orders.choreography.cancel"
+        on_overdue = "orders.choreography.remind"
 
 
 def announce(order: Order, lines: Sequence[OrderLine]) -> UUID:

@@ -103,7 +103,9 @@ def turn() -> int:
 def consume(label: str) -> int:
     """Let one participant handle what has arrived; return how much that was."""
     consumer = ParticipantConsumer(label, instance="test:1", should_stop=lambda: False)
-    consumer.run(once=True)
+    # Its loop without waiting for more, and without closing this thread's connections at its end.
+    while not consumer._work(seconds=0.0):
+        pass
     return consumer.tally.total + consumer.tally.retried
 
 
