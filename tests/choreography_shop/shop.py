@@ -24,6 +24,7 @@ from shipping.models import SandboxBooking
 
 PARTICIPANTS = ("orders", "payments", "inventory", "shipping", catalogue.TRACKER)
 PRICE_MINOR, ON_HAND = 1150, 1_000_000
+NO_TIME, A_MOMENT = timedelta(), timedelta(milliseconds=1)
 TEA, SOLD_OUT = "TEA-SENCHA", "SCONE-SOLD-OUT"
 
 
@@ -80,7 +81,7 @@ def run(order: Order, *, until: Callable[[], bool] = lambda: False, patience: ti
             due_at = find_due()
             if due_at is None or due_at > ends_at:
                 return
-            clock.move(max(due_at - clock.read_now("default"), timedelta()) + timedelta(milliseconds=1))
+            clock.move(max(due_at - clock.read_now("default"), NO_TIME) + A_MOMENT)
 
 
 def find_due() -> datetime | None:
