@@ -41,7 +41,7 @@ class Call:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prospect:
+class OpenAnswers:
     """What can still answer the steps of one saga."""
 
     calls: Mapping[str, list[Call]] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class Prospect:
         return [call for call in self.calls.get(step, ()) if call.is_open]
 
 
-def read_prospect(snapshot: SagaSnapshot, definition: type[ChoreographyDefinition]) -> Prospect:
+def read_open_answers(snapshot: SagaSnapshot, definition: type[ChoreographyDefinition]) -> OpenAnswers:
     """Return what can still answer the steps of a saga, from the databases of its participants that run here."""
     facts = list_facts(snapshot.saga)
     ids = {fact.type: fact.event_id for fact in facts}
@@ -75,7 +75,7 @@ def read_prospect(snapshot: SagaSnapshot, definition: type[ChoreographyDefinitio
         for call in found:
             if step := _step_of(definition, participant, call.row.causation_id, ids):
                 calls.setdefault(step, []).append(call)
-    return Prospect(calls=calls, silent=frozenset(silent), discarded=frozenset(discarded))
+    return OpenAnswers(calls=calls, silent=frozenset(silent), discarded=frozenset(discarded))
 
 
 def _read(alias: str, participant: str, snapshot: SagaSnapshot) -> tuple[list[Call], list[str]]:

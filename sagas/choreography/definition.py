@@ -25,7 +25,8 @@ from typing import Any, ClassVar
 from django.utils.module_loading import import_string
 
 from ..core.definition import options
-from ..core.definition.saga import DEFINITIONS, STEP_NAME, STORED_NAME
+from ..core.definition.registry import all_definitions
+from ..core.definition.saga import DEFINITIONS, STEP_NAME, STORED_NAME, SagaDefinition
 from ..core.states import Kind
 from ..events import catalogue
 from ..events.declaration import find_type, type_of
@@ -158,6 +159,11 @@ def find(name: str, version: int) -> type[ChoreographyDefinition] | None:
 def all_choreographies() -> list[type[ChoreographyDefinition]]:
     """Return every choreography, ordered by name and version."""
     return [CHOREOGRAPHIES[key] for key in sorted(CHOREOGRAPHIES)]
+
+
+def list_known() -> list[type[SagaDefinition] | type[ChoreographyDefinition]]:
+    """Return the definitions of both styles, ordered by name and version."""
+    return sorted([*all_definitions(), *all_choreographies()], key=lambda known: (known.name, known.version))
 
 
 def forget(name: str, version: int) -> None:

@@ -7,7 +7,7 @@ operator knows. Nothing is changed here.
 from collections.abc import Iterator
 from weakref import WeakKeyDictionary
 
-from ..choreography.calls import Call, Prospect, read_prospect
+from ..choreography.calls import Call, OpenAnswers, read_open_answers
 from ..choreography.definition import ChoreographyDefinition, find
 from ..core.states import SagaState
 from ..engine.store.snapshot import SagaSnapshot
@@ -20,7 +20,7 @@ NOT_COMMANDED = frozenset(
     {Operation.COMPENSATE, Operation.SKIP, Operation.MARK_COMPENSATED, Operation.PAUSE, Operation.RESUME}
 )
 MARKS = frozenset({Operation.MARK_SUCCEEDED, Operation.MARK_REFUSED})
-_prospects: WeakKeyDictionary[SagaSnapshot, Prospect] = WeakKeyDictionary()
+_answers: WeakKeyDictionary[SagaSnapshot, OpenAnswers] = WeakKeyDictionary()
 
 
 def find_refusal(snapshot: SagaSnapshot, operation: Operation, step: str | None) -> str:
@@ -47,12 +47,12 @@ def list_calls_to_retry(snapshot: SagaSnapshot, step: str | None) -> list[tuple[
     definition = find(snapshot.saga.definition, snapshot.saga.version)
     if definition is None:
         return []
-    prospect = read(snapshot, definition)
+    answers = read(snapshot, definition)
     names = [row.name for row in snapshot.steps if step in (None, row.name)]
     return [
         (name, call)
         for name in names
-        for call in prospect.list_open(name)
+        for call in answers.list_open(name)
         if not preconditions.find_refusal(call.work, Operation.RETRY, None)
     ]
 
@@ -95,11 +95,11 @@ def describe_outcome(snapshot: SagaSnapshot, operation: Operation, step: str | N
     return f"{', '.join(list_paid(snapshot, operation, step or ''))} counts as recorded; nothing is sent to anybody."
 
 
-def read(snapshot: SagaSnapshot, definition: type[ChoreographyDefinition]) -> Prospect:
+def read(snapshot: SagaSnapshot, definition: type[ChoreographyDefinition]) -> OpenAnswers:
     """Return what can still answer the steps of a saga, read once for each snapshot."""
-    if snapshot not in _prospects:
-        _prospects[snapshot] = read_prospect(snapshot, definition)
-    return _prospects[snapshot]
+    if snapshot not in _answers:
+        _answers[snapshot] = read_open_answers(snapshot, definition)
+    return _answers[snapshot]
 
 
 def _refuse_cancel(snapshot: SagaSnapshot, definition: type[ChoreographyDefinition]) -> str:
@@ -117,10 +117,10 @@ def _refuse_cancel(snapshot: SagaSnapshot, definition: type[ChoreographyDefiniti
 def _refuse_retry(snapshot: SagaSnapshot, definition: type[ChoreographyDefinition], step: str | None) -> str:
     if list_calls_to_retry(snapshot, step):
         return ""
-    prospect = read(snapshot, definition)
-    if silent := _name_silent(prospect):
+    answers = read(snapshot, definition)
+    if silent := _name_silent(answers):
         return silent
-    for name, calls in prospect.calls.items():
+    for name, calls in answers.calls.items():
         for call in calls:
             if step in (None, name) and call.is_open:
                 return preconditions.find_refusal(call.work, Operation.RETRY, None)
@@ -134,18 +134,18 @@ def _refuse_mark(
     debts = [debt for debt in snapshot.saga.owed if debt["step"] == step]
     if not debts:
         return f"Nobody owes an answer of {step} now."
-    prospect, call = read(snapshot, definition), find_call(snapshot, step)
+    answers, call = read(snapshot, definition), find_call(snapshot, step)
     if call is not None:
         return preconditions.find_refusal(call.work, operation, call.work.steps[0].name)
     by = debts[0]["by"]
-    if by in prospect.silent:
-        return _name_silent(prospect)
+    if by in answers.silent:
+        return _name_silent(answers)
     if not list_paid(snapshot, operation, step):
         return f"{' or '.join(debts[0]['types'])} is owed, and that cannot be refused."
     if operation is Operation.MARK_REFUSED and debts[0]["undoes"]:
         return f"{step} was reported as done; what is owed is {' or '.join(debts[0]['types'])}."
     causes = set(_list_cause_ids(snapshot, debts))
-    if catalogue.is_local(by) and not any((by, cause) in prospect.discarded for cause in causes):
+    if catalogue.is_local(by) and not any((by, cause) in answers.discarded for cause in causes):
         return f"{by} runs here, so {' or '.join(debts[0]['types'])} can still come; retry or discard what it fails on."
     return ""
 
@@ -162,6 +162,6 @@ def _list_cause_ids(snapshot: SagaSnapshot, debts: list[dict[str, str]]) -> Iter
     yield from (debt["cause"] for debt in debts)
 
 
-def _name_silent(prospect: Prospect) -> str:
-    names = ", ".join(sorted(prospect.silent))
+def _name_silent(answers: OpenAnswers) -> str:
+    names = ", ".join(sorted(answers.silent))
     return f"The database of {names} does not answer, so its calls are not known; try again." if names else ""

@@ -15,8 +15,8 @@ from django.db import IntegrityError
 from django.db.models import Q, QuerySet
 
 from .. import clock
+from ..choreography.definition import list_known
 from ..conf import get_settings
-from ..core.definition import registry
 from ..core.visible import has_visible, is_hidden
 from ..exceptions import BadRequest, ViewNotFound
 from ..models import SagaView
@@ -168,7 +168,7 @@ def _read(row: SagaView) -> SavedView:
 def _find_gap(wanted: SagaFilter) -> str:
     """Return what the code no longer has; such a filter still finds older sagas."""
     name, _, version = wanted.definition.partition(":")
-    known = [str(one.version) for one in registry.all_definitions() if one.name == name]
+    known = [str(one.version) for one in list_known() if one.name == name]
     if not name or (known and (not version or version in known)):
         return ""
     return f"The code no longer has the definition {wanted.definition}."

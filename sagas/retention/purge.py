@@ -42,6 +42,7 @@ DELETE_ORDER = (
     "DELETE FROM sagas_sagahistory WHERE saga_id = ANY(%s)",
     "DELETE FROM sagas_sagaattempt WHERE saga_id = ANY(%s)",
     "DELETE FROM sagas_sagakey WHERE saga_id = ANY(%s)",
+    "DELETE FROM sagas_trackedevent WHERE saga_id = ANY(%s)",
     "DELETE FROM sagas_sagastep WHERE saga_id = ANY(%s)",
     "DELETE FROM sagas_saga WHERE id = ANY(%s)",
 )

@@ -64,6 +64,9 @@ def _check_severity(snapshot: SagaSnapshot) -> list[str]:
 
 def _check_end(snapshot: SagaSnapshot) -> list[str]:
     state, effects = snapshot.saga.state, snapshot.effects()
+    if snapshot.saga.is_choreographed:
+        owed = [debt["step"] for debt in snapshot.saga.owed]
+        return [f"E8: closed, but {', '.join(owed)} is owed"] if owed and not SagaState(state).is_open else []
     if state == SagaState.COMPLETED:
         open_steps = [step.name for step in snapshot.steps if step.state not in PASSED_STATES]
         return [f"I4: completed with {', '.join(open_steps)} not passed"] if open_steps else []
@@ -74,7 +77,9 @@ def _check_end(snapshot: SagaSnapshot) -> list[str]:
 
 
 def _check_order(snapshot: SagaSnapshot) -> list[str]:
-    found = []
+    found: list[str] = []
+    if snapshot.saga.is_choreographed:
+        return found  # nobody commands an order
     effects = snapshot.effects()
     has_pivot = any(s.kind == Kind.PIVOT and s.state == StepState.SUCCEEDED for s in snapshot.steps)
     undone = [s for s in snapshot.steps if s.state in (StepState.COMPENSATING, StepState.COMPENSATED)]
@@ -106,6 +111,9 @@ def _check_limbo(snapshot: SagaSnapshot) -> list[str]:
     if SagaState(saga.state).is_open:
         if saga.hook_due_at is not None:
             return ["I9: open, but its on_closed hook is due"]
+        if saga.is_choreographed:
+            is_limited = saga.owed_due_at is not None or bool(saga.attention)
+            return [] if is_limited else ["I9: open, but nothing is owed within a limit, and nobody is told"]
         if saga.due_at is None and not is_held:
             return ["I9: open, but neither due nor held"]
         if not is_live:

@@ -344,7 +344,8 @@ def test_every_state_and_hold_is_documented_in_the_guide() -> None:
 
     held = [f"held: {in_words(hold.value)}" for hold in Hold]
     states = [badge.word for state, badge in SAGA_BADGES.items() if state is not DisplayState.HELD]
-    assert sorted(shown) == sorted([*states, *held, in_words(Attention.LATE_EFFECT.value)])
+    attention = [in_words(reason.value) for reason in Attention if reason.value not in {*DisplayState}]
+    assert sorted(shown) == sorted([*states, *held, *attention])
 
 
 @pytest.mark.parametrize(

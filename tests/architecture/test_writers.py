@@ -12,12 +12,16 @@ METHODS = {
 }  # fmt: skip
 WRITE = re.compile(r"\b(?:INSERT INTO|UPDATE|DELETE FROM) sagas_saga(?:step|attempt|history|key)?\b")
 # Statements on rows of sagas: those of the unit of work, wake marks, hook times and deletions.
-BY_STATEMENT = {"engine/store/statements.py", "retention/purge.py", "worker/owed_hooks.py", "worker/sweeper.py"}
+BY_STATEMENT = {"engine/store/statements.py", "retention/purge.py", "worker/owed_hooks.py", "worker/sweeper.py"} | {
+    "choreography/sweeping.py"
+}
 # Calls of Django's methods: hook times, and otherwise tables beside those of sagas.
 BY_METHOD = {
     "admin/ui/groups.py", "engine/closed_hooks.py", "operators/bulk/freezing.py", "operators/bulk/runner.py",
     "operators/saved_views.py", "participants/barrier.py", "retention/bulks.py", "retention/purge.py",
     "retention/views.py", "worker/sweeper.py",
+    # Facts of choreographed sagas, which only the tracker and operators add.
+    "choreography/tracker.py", "operators/choreographed_changes.py",
 }  # fmt: skip
 OF_DICTS = {"api/fields.py", "core/definition/registry.py", "management/base.py", "operators/queries/statistics.py"}
 

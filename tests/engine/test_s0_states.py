@@ -172,6 +172,7 @@ SAGA_MOVES = {
     "abandon": {"pending": "abandoned", "running": "abandoned", "compensating": "abandoned"},
 }
 STEP_MOVES = {
+    "await_event": {"pending": "waiting"},
     "run": {"pending": "running", "waiting": "running", "unknown": "running"},
     "succeed": {"running": "succeeded", "waiting": "succeeded", "unknown": "succeeded"},
     "refuse": {"running": "refused", "waiting": "refused", "unknown": "refused"},

@@ -8,7 +8,7 @@ from django.contrib.admin import ListFilter
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from ...core.definition import registry
+from ...choreography.definition import list_known
 from ...models import Saga
 from ...moments import read_timestamp
 from ...operators.presentation import REASONS, DisplayState, badge_of_state
@@ -51,7 +51,7 @@ class DefinitionFilter(CriterionFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         """Return the definitions; versions only where there are several."""
         versions: dict[str, list[int]] = {}
-        for definition in registry.all_definitions():
+        for definition in list_known():
             versions.setdefault(definition.name, []).append(definition.version)
         for name, known in versions.items():
             yield name, name
@@ -90,7 +90,7 @@ class StepFilter(CriterionFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         """Return the steps of every definition."""
-        names = {step.name for definition in registry.all_definitions() for step in definition.steps}
+        names = {step.name for definition in list_known() for step in definition.steps}
         return [(name, name) for name in sorted(names)]
 
 

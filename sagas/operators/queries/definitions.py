@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ... import clock
+from ...choreography.definition import CHOREOGRAPHIES
 from ...conf import get_settings
 from ...core.definition import registry
 from ...core.definition.saga import SagaDefinition
@@ -78,6 +79,7 @@ def read_versions(window: Window) -> VersionsInUse:
     stored, lately = (found[name] for name in names)
     keys = {(code.name, code.version) for code in registry.all_definitions()}
     keys |= {_key(row) for row in (*stored.data.get("stored", []), *stored.data.get("opened", []))}
+    keys -= CHOREOGRAPHIES.keys()  # they have no attempts, no durations of steps and no kinds of retries
     versions = {key: _build(key, stored.data, lately.data) for key in sorted(keys)}
     return VersionsInUse(versions=versions, now=now, stored=stored, lately=lately)
 

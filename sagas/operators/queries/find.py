@@ -9,8 +9,8 @@ from typing import Any
 
 from django.db.models import BooleanField, F, Func, QuerySet, Subquery
 
+from ...choreography.definition import ChoreographyDefinition, list_known
 from ...conf import get_settings
-from ...core.definition import registry
 from ...core.definition.saga import SagaDefinition
 from ...core.json_values import require_text
 from ...engine.store.business_keys import check_keys
@@ -20,7 +20,7 @@ from ..presentation import DisplayState
 from .saga_conditions import ANY_REASON
 from .saga_filter import SagaFilter, parse_criterion
 
-AnyDefinition = type[SagaDefinition] | str
+AnyDefinition = type[SagaDefinition] | type[ChoreographyDefinition] | str
 Key = str | Mapping[str, str]
 
 
@@ -100,7 +100,8 @@ def _select(definition: AnyDefinition | None, keys: Iterable[dict[str, str]]) ->
 
 
 def _read_name(definition: AnyDefinition) -> str:
-    if isinstance(definition, type) and issubclass(definition, SagaDefinition) and definition is not SagaDefinition:
+    bases = (SagaDefinition, ChoreographyDefinition)
+    if isinstance(definition, type) and issubclass(definition, bases) and definition not in bases:
         return definition.name
     if not isinstance(definition, str):
         raise DefinitionNotFound(f"{definition!r} is neither a saga definition nor the stored name of one.")
@@ -108,7 +109,7 @@ def _read_name(definition: AnyDefinition) -> str:
         require_text(definition, "The name of a definition")
     except InputRefused as error:
         raise DefinitionNotFound(str(error)) from None
-    known = sorted({found.name for found in registry.all_definitions()})
+    known = sorted({found.name for found in list_known()})
     # A definition that was removed from the code may still have sagas.
     is_known = definition in known or Saga.objects.using(get_settings().database).filter(definition=definition).exists()
     if not is_known:

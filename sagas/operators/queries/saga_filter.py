@@ -12,8 +12,8 @@ from typing import Any
 
 from django.db.models import QuerySet
 
+from ...choreography.definition import list_known
 from ...conf import get_settings
-from ...core.definition import registry
 from ...core.definition.saga import STEP_NAME, STORED_NAME
 from ...core.states import SagaState
 from ...core.visible import count_visible
@@ -214,7 +214,7 @@ def _read_search(text: str) -> str | None:
 
 
 def _list_definitions() -> str:
-    known = ", ".join(sorted({definition.name for definition in registry.all_definitions()})) or "none"
+    known = ", ".join(sorted({definition.name for definition in list_known()})) or "none"
     return f"the name of a definition, or name:version (the code has: {known})"
 
 
