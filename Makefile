@@ -28,9 +28,9 @@ smoke: install-demo ## Run the demo and stop; exit 0 if every checkout ended as 
 # Tests that might use a participant's database; those that do are listed in tests/on_four_databases.txt.
 # `make test-faults` runs all of these and checks that the list is complete.
 MAY_MEET_PARTICIPANTS = $(filter-out $(addprefix %/test_s8_, actions.py allowed.py requirements.py), $(wildcard tests/engine/test_s[0-9]*.py)) \
-	tests/engine/test_retention.py tests/participants \
+	tests/engine/test_retention.py tests/participants tests/choreography_shop \
 	$(addprefix tests/commands/test_, actions.py cleanup.py examining.py list_and_show.py sweep.py) \
-	$(addprefix tests/api/test_, checkout.py idempotency.py orders.py prefer_wait.py probes.py)
+	$(addprefix tests/api/test_, checkout.py coordination.py idempotency.py orders.py prefer_wait.py probes.py)
 
 .PHONY: test
 test: install-dev ## Run every test of the code that needs only Python

@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
 
-from .models import Reservation, ReservationLine, StockItem
+from .models import OrderStock, Reservation, ReservationLine, StockItem
 
 
 class ReadOnly:
@@ -40,4 +40,15 @@ class ReservationAdmin(ReadOnly, admin.ModelAdmin):
     search_help_text = "Beginning of an order number or of a step key"
     ordering = ("-created_at",)
     inlines = (ReservationLineInline,)
+    show_full_result_count = False
+
+
+@admin.register(OrderStock)
+class OrderStockAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = ("order_number", "state", "created_at", "changed_at")
+    list_filter = ("state",)
+    search_fields = ("order_number__startswith",)
+    search_help_text = "Beginning of an order number"
+    ordering = ("-created_at",)
+    readonly_fields = ("created_at", "changed_at")
     show_full_result_count = False

@@ -14,7 +14,7 @@ from sagas.admin.links import Link
 from sagas.admin.ui.addresses import find_saga_url
 from sagas.models import Saga
 
-from .models import Order, OrderLine, Product
+from .models import Order, OrderFacts, OrderLine, Product
 
 
 class ReadOnly:
@@ -65,18 +65,23 @@ class OrderLineInline(ReadOnly, admin.TabularInline):
         return format_money(line.total_minor, line.order.currency)
 
 
+class OrderFactsInline(ReadOnly, admin.StackedInline):
+    model = OrderFacts
+    verbose_name = "report of the participants"
+
+
 @admin.register(Order)
 class OrderAdmin(ReadOnly, admin.ModelAdmin):
-    list_display = ("number", "owner", "outcome", "total", "created", "saga_page")
-    list_filter = ("status", "reason", "currency")
+    list_display = ("number", "owner", "outcome", "total", "coordination", "created", "saga_page")
+    list_filter = ("status", "reason", "coordination", "currency")
     list_select_related = ("owner",)
     search_fields = ("number__startswith", "owner__username__exact")
     search_help_text = "Beginning of an order number, or a user name"
     ordering = ("-id",)
     show_full_result_count = False
-    inlines = (OrderLineInline,)
+    inlines = (OrderLineInline, OrderFactsInline)
     fieldsets = (
-        (None, {"fields": ("number", "owner", "status", "reason", "saga", "created_at", "closed_at")}),
+        (None, {"fields": ("number", "owner", "status", "reason", "coordination", "saga", "created_at", "closed_at")}),
         ("Money", {"fields": ("total", "payment_method")}),
         (
             "Address",

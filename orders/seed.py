@@ -17,15 +17,19 @@ SUPERVISORS = "Saga supervisors"
 # Beside what the engine gives these groups: the rows that a saga is about, and the sandbox that misbehaves on request.
 VIEW_PERMISSIONS = (
     "orders.view_order",
+    "orders.view_orderfacts",
     "orders.view_orderline",
     "orders.view_product",
     "inventory.view_stockitem",
+    "inventory.view_orderstock",
     "inventory.view_reservation",
     "inventory.view_reservationline",
+    "payments.view_orderpayment",
     "payments.view_payment",
     "payments.view_paymentoperation",
     "payments.view_sandboxauthorization",
     "payments.view_sandboxoperation",
+    "shipping.view_ordershipment",
     "shipping.view_shipment",
     "shipping.view_shipmentoperation",
 )

@@ -13,7 +13,7 @@ from sagas.operators.queries.search import read_step_key
 
 from .exceptions import PaymentsError
 from .gateways.sandbox import clear_failure
-from .models import Payment, PaymentOperation, SandboxAuthorization, SandboxOperation
+from .models import OrderPayment, Payment, PaymentOperation, SandboxAuthorization, SandboxOperation
 from .services import describe_look_up, reconcile
 
 MOST_LOOKED_UP = 20  # each is a call to the provider while the user waits
@@ -191,4 +191,15 @@ class SandboxOperationAdmin(ReadOnly, admin.ModelAdmin):
     search_fields = ("key__startswith",)
     search_help_text = "Beginning of a step key"
     ordering = ("-created_at",)
+    show_full_result_count = False
+
+
+@admin.register(OrderPayment)
+class OrderPaymentAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = ("order_number", "state", "is_cancelled", "key", "created_at", "changed_at")
+    list_filter = ("state",)
+    search_fields = ("order_number__startswith",)
+    search_help_text = "Beginning of an order number"
+    ordering = ("-created_at",)
+    readonly_fields = ("created_at", "changed_at")
     show_full_result_count = False

@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
 
-from .models import SandboxBooking, SandboxRequest, Shipment, ShipmentOperation
+from .models import OrderShipment, SandboxBooking, SandboxRequest, Shipment, ShipmentOperation
 
 
 class ReadOnly:
@@ -65,4 +65,15 @@ class SandboxBookingAdmin(ReadOnly, admin.ModelAdmin):
     ordering = ("-created_at",)
     readonly_fields = ("created_at", "changed_at")
     inlines = (SandboxRequestInline,)
+    show_full_result_count = False
+
+
+@admin.register(OrderShipment)
+class OrderShipmentAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = ("order_number", "state", "is_cancelled", "created_at", "changed_at")
+    list_filter = ("state",)
+    search_fields = ("order_number__startswith",)
+    search_help_text = "Beginning of an order number"
+    ordering = ("-created_at",)
+    readonly_fields = ("created_at", "changed_at")
     show_full_result_count = False
