@@ -269,7 +269,8 @@ def run_again(consumer: str, alias: str, row: InboxEvent, handlers: dict[str, Ha
             return False
         now = read_now(alias)
         _set_timeouts(alias)
-        _run(alias, handlers[found.type], found.data or {}, found.version, _envelope_of(found))
+        handler = handlers[found.type]
+        _run(alias, handler, handler.event.load(found.data or {}, found.version), _envelope_of(found))
         _mark_handled(alias, found, now)
         _release(alias, lock, found, now)
         if lock is not None and lock.awaits:
