@@ -118,7 +118,7 @@ class Courier:
             inbox.handle(
                 Arrival(
                     consumer=consumer, alias=alias, event=copy, handler=handlers[row.type], topic="checkout",
-                    position="",
+                    position="", loaded=handlers[row.type].event.load(copy.data, copy.version),
                 )
             )  # fmt: skip
         inbox.handle_due(consumer, alias, handlers, should_stop=lambda: False)
