@@ -21,7 +21,7 @@ from tests.admin.pages import LIST
 
 from .world import Booked, Cancelled, Confirmed, Gone, Paid, Quoted, Refunded, Sale, Short, Stored, Unpaid, begin, tell
 
-pytestmark = pytest.mark.usefixtures("sales")
+pytestmark = [pytest.mark.django_db(transaction=True, databases="__all__"), pytest.mark.usefixtures("sales")]
 ADA = Actor(name="ada", is_trusted=True)
 PATHS = [
     [], [Paid], [Paid, Short], [Paid, Short, Cancelled], [Paid, Short, Cancelled, Refunded], [Unpaid, Cancelled, Paid],
@@ -112,7 +112,9 @@ def test_transcript_and_export_hold_what_is_owed(capsys: pytest.CaptureFixture[s
     call_command("saga_show", str(saga.pk))
     assert "inventory owes ChorStored or ChorShort since" in capsys.readouterr().out
     call_command("saga_show", str(saga.pk), "--json")
-    assert json.loads(capsys.readouterr().out)["coordination"] == "choreography"
+    document = json.loads(capsys.readouterr().out)
+    assert document["coordination"] == "choreography"
+    assert [event["type"] for event in document["events"]] == ["ChorBegun", "ChorPaid"]
 
 
 def test_versions_leave_choreographies_alone() -> None:
