@@ -49,7 +49,8 @@ class OpenAnswers:
     silent: frozenset[str] = frozenset()
     """Participants whose database does not answer."""
     discarded: frozenset[tuple[str, str]] = frozenset()
-    """Participants and ids of events that were discarded there, so that they will not react to them."""
+    """Participants and ids of events that were discarded there, so that they will not react to them; and the tracker
+    and types of events that were discarded before it recorded them."""
 
     def list_open(self, step: str) -> list[Call]:
         """Return the calls of a step that are not over."""
@@ -64,6 +65,7 @@ def read_open_answers(snapshot: SagaSnapshot, definition: type[ChoreographyDefin
     silent: set[str] = set()
     discarded: set[tuple[str, str]] = set()
     participants = {name for name in definition.rules().senders.values() if name and catalogue.is_local(name)}
+    participants.add(catalogue.TRACKER)
     for participant in sorted(participants):
         alias = catalogue.database_of(participant)
         try:
@@ -71,7 +73,7 @@ def read_open_answers(snapshot: SagaSnapshot, definition: type[ChoreographyDefin
         except (Error, NotAnswered):
             silent.add(participant)
             continue
-        discarded |= {(participant, event_id) for event_id in given_up}
+        discarded |= {(participant, name) for name in given_up}
         for call in found:
             if step := _step_of(definition, participant, call.row.causation_id, ids):
                 calls.setdefault(step, []).append(call)
@@ -86,8 +88,9 @@ def _read(alias: str, participant: str, snapshot: SagaSnapshot) -> tuple[list[Ca
     given_up = InboxEvent.objects.using(alias).filter(
         Q(correlation_id=saga_id) | Q(key=key), consumer=participant, state=InboxState.DISCARDED.value
     )
+    column = "type" if participant == catalogue.TRACKER else "event_id"
     calls = [Call(alias=alias, work=IntentUnitOfWork.of_row(alias, row, now)) for row in intents]
-    return calls, list(given_up.values_list("event_id", flat=True))
+    return calls, list(given_up.values_list(column, flat=True))
 
 
 def _step_of(

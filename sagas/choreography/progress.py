@@ -6,6 +6,7 @@ writes it.
 Tx: inside the transaction that holds the draft.
 """
 
+import logging
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,6 +18,8 @@ from ..engine.store.draft import SagaDraft
 from ..models import Saga, SagaStep, TrackedEvent
 from .definition import ChoreographyDefinition
 from .owed import Debt, Rules, has_effect, judge_step, list_debts
+
+logger = logging.getLogger(__name__)
 
 UNDOING = frozenset({StepState.COMPENSATING, StepState.COMPENSATED})
 ENDED = frozenset({StepState.SUCCEEDED, StepState.REFUSED, StepState.COMPENSATED})
@@ -41,6 +44,9 @@ def apply(draft: SagaDraft, definition: type[ChoreographyDefinition], facts: Seq
         draft.bump_revision()
         holds.raise_attention(draft, Attention.LATE_EFFECT)
     if not SagaState(saga.state).is_open:
+        if rules.contradict(seen):
+            facts_of = {"saga_id": str(saga.pk), "state": saga.state}
+            logger.error("Events after the end of a saga contradict it.", extra=facts_of)
         return
     _decide(draft, rules, facts)
     for expected in definition.steps:

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import Error, connections
+from django.db.models import Q
 
 from .. import clock
 from ..conf import get_settings
@@ -147,7 +148,7 @@ def _tell_overdue(work: SagaUnitOfWork) -> None:
     late = [debt for debt in work.saga.owed if progress.moment_of(debt["due_at"]) <= work.now]
     if not late:
         return
-    if why := _find_lag():
+    if why := _find_lag(work.saga):
         holds.raise_attention(work, Attention.TRACKER_LAGGING, reason=why)
         return
     holds.drop_attention(work, Attention.TRACKER_LAGGING, reason="The tracker is up to date.")
@@ -155,8 +156,8 @@ def _tell_overdue(work: SagaUnitOfWork) -> None:
     holds.raise_attention(work, Attention.EVENT_OVERDUE, reason=text)
 
 
-def _find_lag() -> str:
-    """Return why the tracker may not have recorded what was sent; an empty string when it is up to date."""
+def _find_lag(saga: Saga) -> str:
+    """Return why the tracker may not have recorded what was sent for a saga; an empty string when it is up to date."""
     database = get_settings().database
     seen = EventConsumer.objects.using(database).filter(
         consumer=TRACKER, seen_at__gt=clock.read_now(database) - SILENT_AFTER
@@ -166,8 +167,10 @@ def _find_lag() -> str:
         return "No consumer of the tracker runs."
     if waiting := sum(lag or 0 for lag in lags):
         return f"The tracker has {waiting} events to read."
-    if InboxEvent.objects.using(database).filter(consumer=TRACKER, state=InboxState.RETRYING.value).exists():
-        return "The tracker could not record some events and tries them again."
+    stuck = [InboxState.RETRYING.value, InboxState.DEAD.value, InboxState.PARKED.value]
+    its_own = Q(correlation_id=str(saga.pk)) | Q(key=saga.input["key"])
+    if InboxEvent.objects.using(database).filter(its_own, consumer=TRACKER, state__in=stuck).exists():
+        return "The tracker could not record an event of this saga."
     return ""
 
 

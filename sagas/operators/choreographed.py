@@ -4,7 +4,6 @@ Nobody commands such a saga, so most operations act on a participant's external 
 operator knows. Nothing is changed here.
 """
 
-from collections.abc import Iterator
 from weakref import WeakKeyDictionary
 
 from ..choreography.calls import Call, OpenAnswers, read_open_answers
@@ -144,8 +143,10 @@ def _refuse_mark(
         return f"{' or '.join(debts[0]['types'])} is owed, and that cannot be refused."
     if operation is Operation.MARK_REFUSED and debts[0]["undoes"]:
         return f"{step} was reported as done; what is owed is {' or '.join(debts[0]['types'])}."
-    causes = set(_list_cause_ids(snapshot, debts))
-    if catalogue.is_local(by) and not any((by, cause) in answers.discarded for cause in causes):
+    lost = {(by, debt["cause"]) for debt in debts} | {
+        (catalogue.TRACKER, name) for debt in debts for name in debt["types"]
+    }
+    if catalogue.is_local(by) and lost.isdisjoint(answers.discarded):
         return f"{by} runs here, so {' or '.join(debts[0]['types'])} can still come; retry or discard what it fails on."
     return ""
 
@@ -156,10 +157,6 @@ def _refuse_abandon(snapshot: SagaSnapshot, definition: type[ChoreographyDefinit
             if call.is_open and (live := preconditions.find_refusal(call.work, Operation.ABANDON, None)):
                 return live
     return ""
-
-
-def _list_cause_ids(snapshot: SagaSnapshot, debts: list[dict[str, str]]) -> Iterator[str]:
-    yield from (debt["cause"] for debt in debts)
 
 
 def _name_silent(answers: OpenAnswers) -> str:

@@ -40,7 +40,7 @@ from .world import (
     track,
 )  # fmt: skip
 
-pytestmark = pytest.mark.usefixtures("sales")
+pytestmark = [pytest.mark.django_db(transaction=True, databases="__all__"), pytest.mark.usefixtures("sales")]
 ADA = Actor(name="ada", is_trusted=True)
 WHY = {"actor": ADA, "reason": "The customer asked for it"}
 EVIDENCE = {**WHY, "evidence": "The provider's list of today"}
@@ -195,6 +195,18 @@ def test_mark_after_a_discarded_event_settles_what_is_owed() -> None:
     data = SagaHistory.objects.get(saga=saga, what="operator_acted").data
     assert data["evidence"] == "The provider's list of today"
     assert tell(saga, Cancelled, Refunded).state == "compensated"
+
+
+def test_mark_after_the_tracker_lost_the_answer_settles_what_is_owed() -> None:
+    saga = tell(begin(), Paid)
+    InboxEvent.objects.using(get_settings().database).create(
+        consumer="sagas", source="/shop/inventory/ORD-1", event_id="e-9", type="ChorStored", key="ORD-1", digest="d",
+        correlation_id=str(saga.pk), received_at=saga.created_at, state="discarded",
+    )  # fmt: skip
+
+    operations.mark_succeeded(saga.pk, step="stock", **EVIDENCE)
+
+    assert states(saga)["stock"] == "succeeded"
 
 
 def test_mark_of_a_participant_elsewhere_settles_what_is_owed(event_settings: Callable[..., None]) -> None:

@@ -21,7 +21,7 @@ from tests.admin.pages import LIST
 
 from .world import Booked, Cancelled, Confirmed, Gone, Paid, Quoted, Refunded, Sale, Short, Stored, Unpaid, begin, tell
 
-pytestmark = pytest.mark.usefixtures("sales")
+pytestmark = [pytest.mark.django_db(transaction=True, databases="__all__"), pytest.mark.usefixtures("sales")]
 ADA = Actor(name="ada", is_trusted=True)
 PATHS = [
     [], [Paid], [Paid, Short], [Paid, Short, Cancelled], [Paid, Short, Cancelled, Refunded], [Unpaid, Cancelled, Paid],
@@ -86,6 +86,7 @@ def test_page_names_the_debt_at_its_step(console: Client) -> None:
     saga = tell(begin(), Paid)
     text = console.get(f"{LIST}{saga.pk}/change/?tab=steps", follow=True).content.decode()
     assert "waiting for an event" in text
+    assert "inventory" in console.get(f"{LIST}{saga.pk}/change/?tab=graph", follow=True).content.decode()
     assert text.count("inventory owes ChorStored or ChorShort since") == 3  # banner, strip, table
     assert "Nobody commands here: participants react to events. Cancel asks orders." in text
     assert "choreography: participants react to events" in text
@@ -103,7 +104,7 @@ def test_filter_by_state_and_definition(console: Client) -> None:
     assert sagas.find(Sale, order="ORD-1") == saga
     text = console.get(f"{LIST}?definition=chor-sale&display=waiting_for_event").content.decode()
     assert "chor-sale" in text
-    assert console.get("/admin/sagas/saga/definitions/").status_code == 200
+    assert console.get(f"{LIST}definitions/").status_code == 200
 
 
 def test_transcript_and_export_hold_what_is_owed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,7 +112,9 @@ def test_transcript_and_export_hold_what_is_owed(capsys: pytest.CaptureFixture[s
     call_command("saga_show", str(saga.pk))
     assert "inventory owes ChorStored or ChorShort since" in capsys.readouterr().out
     call_command("saga_show", str(saga.pk), "--json")
-    assert json.loads(capsys.readouterr().out)["coordination"] == "choreography"
+    document = json.loads(capsys.readouterr().out)
+    assert document["coordination"] == "choreography"
+    assert [event["type"] for event in document["events"]] == ["ChorBegun", "ChorPaid"]
 
 
 def test_versions_leave_choreographies_alone() -> None:

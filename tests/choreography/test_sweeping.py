@@ -17,6 +17,7 @@ from sagas.worker import due_work
 from . import world
 from .world import Begun, Booked, Cancelled, Confirmed, Decider, Gone, Paid, Quoted, Stored, begin, tell
 
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 MINUTE = timedelta(minutes=1)
 
 
@@ -65,6 +66,17 @@ def test_lagging_tracker_accuses_nobody() -> None:
     clock.move(MINUTE)
     sweeping.sweep()
     assert again(saga).attention == ["event_overdue"]
+
+
+def test_event_that_the_tracker_could_not_record_accuses_nobody() -> None:
+    saga = tell(begin(), Paid)
+    InboxEvent.objects.using(get_settings().database).create(
+        consumer=catalogue.TRACKER, source="/shop/inventory/ORD-1", event_id="e-9", type="ChorStored", key="ORD-1",
+        digest="d", correlation_id=str(saga.pk), received_at=saga.created_at, state="dead",
+    )  # fmt: skip
+    clock.move(3 * MINUTE)
+    sweeping.sweep()
+    assert again(saga).attention == ["event_failing", "tracker_lagging"]
 
 
 def test_deadline_asks_who_decides_once(sales: Decider) -> None:

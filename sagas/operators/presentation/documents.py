@@ -30,7 +30,10 @@ SELECT_DOCUMENTS = """
     ) AS steps, (
         SELECT coalesce(json_agg(entry ORDER BY entry.number), '[]')
         FROM sagas_sagahistory AS entry WHERE entry.saga_id = saga.id
-    ) AS history
+    ) AS history, (
+        SELECT coalesce(json_agg(event ORDER BY event.id), '[]')
+        FROM sagas_trackedevent AS event WHERE event.saga_id = saga.id
+    ) AS events
     FROM sagas_saga AS saga WHERE saga.id = ANY(%s) ORDER BY saga.id
 """
 # json_agg adds line breaks between elements; inside JSON strings they are always escaped, so all can be removed.
@@ -42,7 +45,7 @@ def write_documents(saga_ids: Iterable[UUID], *, pretty: bool = False) -> list[s
     """Return one JSON text for each saga that exists, in the order of their ids.
 
     Shape: the columns of the saga, ``keys`` (an object), ``steps`` (each with its columns and ``attempts``),
-    ``history``; times are ISO 8601 texts.
+    ``history``, ``events`` (recorded for a choreographed saga); times are ISO 8601 texts.
     """
     with connections[get_settings().database].cursor() as cursor:
         cursor.execute(PRETTY if pretty else COMPACT, [list(saga_ids)])
