@@ -20,7 +20,7 @@ class SagasConfig(AppConfig):
         # so this must not depend on the project's autodiscover_tasks().
         from . import tasks  # noqa: F401
         from .choreography import tracker
-        from .monitoring import celery_checks, checks, function_checks, remedy_checks  # noqa: F401
+        from .monitoring import celery_checks, checks, choreography_checks, function_checks, remedy_checks  # noqa: F401
 
         autodiscover_modules("sagas", "remedies", "events", "handlers", "choreography")
         tracker.subscribe()

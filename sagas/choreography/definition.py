@@ -204,7 +204,7 @@ def _read_meta(cls: type[ChoreographyDefinition]) -> None:
         raise DefinitionError(f"{where}.Meta.version must be a whole number from 1, not {version!r}.")
     cls.name, cls.version = name, version
     cls.begins_with, cls.cancelled_by = type_of(given["begins_with"]).name, type_of(given["cancelled_by"]).name
-    cls.limit, cls.deadline = given.get("limit") or DEFAULT_LIMIT, given.get("deadline")
+    cls.limit, cls.deadline = given.get("limit", DEFAULT_LIMIT), given.get("deadline")
     options.check_duration(cls.limit, f"{where}.Meta.limit")
     options.check_duration(cls.deadline, f"{where}.Meta.deadline", longest=options.MAX_DEADLINE)
     cls.on_deadline = _check_ask(given.get("on_deadline"), f"{where}.Meta.on_deadline")

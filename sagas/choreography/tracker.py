@@ -101,7 +101,9 @@ def find_saga(definitions: list[str], correlation_id: str, key: str) -> UUID | N
     Two flows with one correlation id are two sagas, so the key decides first. Of several sagas with the key it is the
     one that the correlation id names, else the newest.
     """
-    keys = SagaKey.objects.using(get_settings().database).filter(value=key, saga__in=_select(definitions))
+    keys = SagaKey.objects.using(get_settings().database).filter(
+        value=key, saga__coordination=Coordination.CHOREOGRAPHY.value, saga__definition__in=definitions
+    )
     found: list[UUID] = list(keys.order_by("-saga_id").values_list("saga_id", flat=True)[:100]) if key else []
     wanted = read_uuid(correlation_id)
     if wanted is None or wanted in found:

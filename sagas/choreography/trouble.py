@@ -51,6 +51,8 @@ def refresh() -> tuple[str, ...]:
 
     Returns: the databases that did not answer.
     """
+    if not _has_open():
+        return ()
     found, unreachable = list_trouble()
     wanted: dict[UUID, dict[Attention, str]] = {}
     for saga_id, trouble in _find_sagas(found):
@@ -80,8 +82,8 @@ def ask(alias: str, read: Callable[[], AnswerT]) -> AnswerT:
 
     Raises: NotAnswered; database errors.
     """
-    if connections[alias].in_atomic_block:
-        return read()
+    if alias == get_settings().database or connections[alias].in_atomic_block:
+        return read()  # without the engine's own database nothing works
     answer: AnswerT = call_within(ANSWER_WITHIN, read)
     return answer
 
@@ -117,7 +119,9 @@ def _find_sagas(found: Iterable[Trouble]) -> Iterator[tuple[UUID, Trouble]]:
     found = list(found)
     ids = {str(pk) for pk in _select_open().filter(pk__in=_list_ids(found)).values_list("pk", flat=True)}
     keys = {one.key for one in found if one.key and one.correlation_id not in ids}
-    rows = SagaKey.objects.using(get_settings().database).filter(value__in=keys, saga__in=_select_open())
+    rows = SagaKey.objects.using(get_settings().database).filter(
+        value__in=keys, saga__closed_at=None, saga__coordination=Coordination.CHOREOGRAPHY.value
+    )
     by_key = dict(rows.order_by("saga_id").values_list("value", "saga_id"))
     for one in found:
         if one.correlation_id in ids:
@@ -134,6 +138,12 @@ def _list_ids(found: Iterable[Trouble]) -> list[UUID]:
 def _list_shown() -> list[UUID]:
     shown = Q(attention__contains=[REASONS[0].value]) | Q(attention__contains=[REASONS[1].value])
     return list(_select_open().exclude(attention=[]).filter(shown).values_list("pk", flat=True))
+
+
+def _has_open() -> bool:
+    """Return whether there is an open choreographed saga, by the small indexes that each of them is in."""
+    rows = _select_open()
+    return rows.filter(owed_due_at__isnull=False).exists() or rows.exclude(attention=[]).exists()
 
 
 def _select_open() -> QuerySet[Saga]:

@@ -114,7 +114,8 @@ def _choose(snapshot: SagaSnapshot, step: str | None) -> list[SagaStep]:
 
 def _describe(snapshot: SagaSnapshot, steps: Iterable[SagaStep]) -> WakeResult:
     state = SagaState(snapshot.saga.state)
-    rows = list(steps) if state.is_open else []
+    # In a choreographed saga nothing is asked again: participants send what they owe.
+    rows = list(steps) if state.is_open and not snapshot.saga.is_choreographed else []
     return WakeResult(
         saga_id=snapshot.saga.pk,
         state=state.value,

@@ -86,6 +86,7 @@ def test_page_names_the_debt_at_its_step(console: Client) -> None:
     saga = tell(begin(), Paid)
     text = console.get(f"{LIST}{saga.pk}/change/?tab=steps", follow=True).content.decode()
     assert "waiting for an event" in text
+    assert "inventory" in console.get(f"{LIST}{saga.pk}/change/?tab=graph", follow=True).content.decode()
     assert text.count("inventory owes ChorStored or ChorShort since") == 3  # banner, strip, table
     assert "Nobody commands here: participants react to events. Cancel asks orders." in text
     assert "choreography: participants react to events" in text
@@ -103,7 +104,7 @@ def test_filter_by_state_and_definition(console: Client) -> None:
     assert sagas.find(Sale, order="ORD-1") == saga
     text = console.get(f"{LIST}?definition=chor-sale&display=waiting_for_event").content.decode()
     assert "chor-sale" in text
-    assert console.get("/admin/sagas/saga/definitions/").status_code == 200
+    assert console.get(f"{LIST}definitions/").status_code == 200
 
 
 def test_transcript_and_export_hold_what_is_owed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,8 +1,15 @@
 """Tracker: what each event makes of a choreographed saga, in any order."""
 
+from datetime import timedelta
+from typing import Any
+
 import pytest
 
+import sagas
+from sagas import InputRefused, SagaError, clock
+from sagas.choreography import definition, start, tracker
 from sagas.models import Saga, TrackedEvent
+from sagas.monitoring.choreography_checks import check_choreographies
 
 from . import world
 from .world import (
@@ -134,3 +141,47 @@ def test_events_in_reverse_order_end_alike() -> None:
     saga = tell(saga, Stored, Paid)
 
     assert owes(saga) == [("quote", "shipping", ["ChorQuoted", "ChorUnserved"])]
+
+
+def test_failing_event_holds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    saga = begin()
+    fails = {"ChorPaid"}
+
+    def record(draft: Any, definition: Any, fact: TrackedEvent) -> None:
+        if fact.type in fails:
+            raise ValueError("it cannot be applied")
+        known(draft, definition, fact)
+
+    known = tracker.record
+    monkeypatch.setattr(tracker, "record", record)
+    saga = tell(saga, Paid, Stored)
+    assert list(TrackedEvent.objects.filter(saga=saga).values_list("type", flat=True)) == ["ChorBegun", "ChorStored"]
+
+    fails.clear()
+    clock.move(timedelta(minutes=1))
+    track()
+    assert states(saga)["payment"] == "succeeded"
+
+
+def test_wake_changes_nothing() -> None:
+    saga = tell(begin(), Paid)
+    due_at = saga.steps.get(name="stock").due_at
+
+    assert sagas.wake(saga, step="stock").due == ()
+
+    assert (saga.steps.get(name="stock").due_at, due_at is None) == (due_at, False)
+
+
+def test_start_needs_a_transaction_and_keys_that_fit() -> None:
+    with pytest.raises(SagaError, match="must be started in the transaction that publishes ChorBegun"):
+        start(world.Sale, key=KEY)
+    with pytest.raises(InputRefused, match="Business key 'key'"):
+        start(world.Sale, key="")
+
+
+def test_checks_name_functions_and_senders(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert check_choreographies() == []
+
+    monkeypatch.setattr(world.Sale, "on_cancel", "tests.choreography.world.nothing")
+    monkeypatch.setattr(definition, "_sender_of", lambda name: "" if name == "ChorBooked" else "orders")
+    assert [found.id for found in check_choreographies()] == ["sagas.E040", "sagas.E041"]

@@ -3,6 +3,7 @@
 from django.templatetags.static import static
 from django.utils.safestring import SafeString
 
+from ...choreography.definition import find
 from ...core.states import Kind
 from ...engine.store.snapshot import SagaSnapshot
 from ...models import SagaStep
@@ -16,7 +17,7 @@ ICONS = "sagas/icons.svg"
 
 def draw_saga(snapshot: SagaSnapshot, selection: Selection) -> SafeString:
     """Return the graph as SVG; if the code's definition is missing or differs, it shows the stored steps alone."""
-    declared = {node.name: node.lines for node in list_nodes(snapshot.definition)} if snapshot.definition else {}
+    declared = _list_declared(snapshot)
     nodes = [
         Node(
             name=step.name,
@@ -33,6 +34,16 @@ def draw_saga(snapshot: SagaSnapshot, selection: Selection) -> SafeString:
         description=describe_nodes(nodes), stands_alone=False,
     )  # fmt: skip
     return SafeString(picture)
+
+
+def _list_declared(snapshot: SagaSnapshot) -> dict[str, tuple[str, ...]]:
+    """Return the lines below each step's name that the code knows."""
+    if snapshot.definition is not None:
+        return {node.name: node.lines for node in list_nodes(snapshot.definition)}
+    choreography = find(snapshot.saga.definition, snapshot.saga.version) if snapshot.saga.is_choreographed else None
+    if choreography is None:
+        return {}
+    return {step.name: (KIND_WORDS[step.kind], step.participant) for step in choreography.steps}
 
 
 def _mark(step: SagaStep, snapshot: SagaSnapshot, selection: Selection) -> Mark:
