@@ -22,10 +22,13 @@ FORBIDDEN = (
         WHERE (o.id IS NULL OR k.id IS NULL) AND (k.name = 'order' OR k.id IS NULL)"""),
     (ENGINE, "an order that ended otherwise than its saga", """
         SELECT o.number, o.status, s.state FROM orders_order o JOIN sagas_saga s ON s.id = o.saga_id
-        WHERE (s.state = 'completed') <> (o.status = 'confirmed')
+        WHERE (s.state = 'completed' AND o.status <> 'confirmed')
+           OR (s.state <> 'completed' AND o.status = 'confirmed'
+               AND (s.coordination = 'orchestration' OR s.state = 'compensated'))
            OR (s.state = 'compensated' AND o.status <> 'cancelled')"""),
     (ENGINE, "an open saga that is neither due nor held", """
         SELECT s.id FROM sagas_saga s WHERE s.closed_at IS NULL AND s.due_at IS NULL AND s.hold IS NULL
+          AND (s.coordination = 'orchestration' OR s.owed_due_at IS NULL AND s.attention = '[]'::jsonb)
           AND NOT EXISTS (SELECT 1 FROM sagas_sagastep t WHERE t.saga_id = s.id AND t.hold IS NOT NULL)"""),
     (ENGINE, "a closed saga with something due, held, leased or unfinished", """
         SELECT s.id, t.name FROM sagas_saga s JOIN sagas_sagastep t ON t.saga_id = s.id
@@ -55,6 +58,7 @@ FORBIDDEN = (
         WHERE h.what = 'step_claimed' AND b.what = 'saga_turned_back' AND h.number > b.number"""),
     (ENGINE, "a step compensated before one that came after it", """
         SELECT h.saga_id, h.step, later.step FROM sagas_sagahistory h
+        JOIN sagas_saga s ON s.id = h.saga_id AND s.coordination = 'orchestration'
         JOIN sagas_sagahistory later ON later.saga_id = h.saga_id AND later.what = h.what AND later.number > h.number
         JOIN sagas_sagastep t ON t.saga_id = h.saga_id AND t.name = h.step AND t.epoch = 0
         JOIN sagas_sagastep u ON u.saga_id = h.saga_id AND u.name = later.step AND u.epoch = 0
