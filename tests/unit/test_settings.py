@@ -97,6 +97,7 @@ HONOURED: dict[str, tuple[str, Callable[[Settings], object], object]] = {
     "EVENTS_PARTICIPANTS": ("orders", lambda s: s["SAGAS"]["EVENTS"]["PARTICIPANTS"], ["orders"]),
     "EMAIL_URL": ("smtp+tls://mail.example:587", read_mail_server, ("mail.example", True)),
     "DEFAULT_FROM_EMAIL": ("night@a.example", lambda s: s["DEFAULT_FROM_EMAIL"], "night@a.example"),
+    "CHECKOUT_COORDINATION": ("choreography", lambda s: s["CHECKOUT_COORDINATION"], "choreography"),
     "PAYMENT_GATEWAY": ("stripe", lambda s: s["PAYMENT_GATEWAY"], "stripe"),
     "STRIPE_API_KEY": ("sk_test", lambda s: s["STRIPE_API_KEY"], "sk_test"),
     "STRIPE_API_BASE": ("http://stripe.example", lambda s: s["STRIPE_API_BASE"], "http://stripe.example"),
