@@ -25,8 +25,7 @@ from ..core.definition.saga import SagaDefinition
 from ..core.definition.steps import Step
 from ..core.redaction import redactor
 from ..engine.notify import wakeup_sending
-from ..events import catalogue, transports
-from ..events.cloudevents import has_package
+from ..events import catalogue
 from ..events.settings import get_event_settings
 from ..participants.routing import participant_label
 from ..participants.tables import PARTICIPANT_MODELS
@@ -175,15 +174,6 @@ def check_routing(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMe
             hint = "Give the step an action, or keep its participant in the engine's database."
             found.append(_error("E011", what, hint))
     return found
-
-
-@register(TAG)
-def check_event_package(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMessage]:
-    """Report events that are on without the package that reads them (E029)."""
-    if not _are_events_on() or has_package():
-        return []
-    what = "SAGAS['EVENTS']['URL'] is set, but the package cloudevents is not installed: no event could be read."
-    return [_error("E029", what, transports.INSTALL)]
 
 
 @register(TAG)

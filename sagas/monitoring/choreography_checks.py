@@ -10,12 +10,15 @@ from ..choreography.definition import ChoreographyDefinition, all_choreographies
 from ..conf import get_settings
 from ..events import catalogue
 from .checks import TAG, AppConfigs
+from .event_checks import are_readable
 
 
 @register(TAG)
 def check_choreographies(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMessage]:
     """Report functions that cannot be called (E040), and senders that are missing or in another database (E041)."""
     found: list[CheckMessage] = []
+    if not are_readable():
+        return found  # E001 and E028 say so
     for definition in all_choreographies():
         found += [Error(what, hint=hint, id=f"{TAG}.E040") for what, hint in _find_wrong_functions(definition)]
         found += [Error(what, hint=hint, id=f"{TAG}.E041") for what, hint in _find_wrong_senders(definition)]

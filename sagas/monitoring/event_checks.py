@@ -3,7 +3,6 @@
 Silent while events are off, except for settings that cannot be read.
 """
 
-import importlib.util
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -38,15 +37,19 @@ def check_event_settings(app_configs: AppConfigs = None, **kwargs: Any) -> list[
     return [_error("E035", what, todo) for what, todo in _find_wrong_values(settings)]
 
 
+def are_readable() -> bool:
+    """Return whether the settings of the engine and of events can be read; otherwise E001 or E028 reports them."""
+    try:
+        return read_settings() is not None and bool(get_event_settings())
+    except ImproperlyConfigured:
+        return False
+
+
 @register(TAG)
 def check_transport(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMessage]:
     """Report a broker of an unknown kind, and packages that are missing (E029)."""
     if _read_active() is None:
         return []
-    if importlib.util.find_spec("cloudevents") is None:
-        return [
-            _error("E029", "Events need the package cloudevents, which is not installed.", "Install sagas[events].")
-        ]
     try:
         transports.make_transport().close()
     except (ImproperlyConfigured, ValueError, TypeError) as error:

@@ -74,7 +74,7 @@ def test_every_check_is_registered_for_the_command_check() -> None:
         "check_settings", "check_redaction", "check_alerts", "check_wakeup", "check_functions", "check_hook_timeout",
         "check_databases", "check_participants", "check_routing", "check_names", "check_queues", "check_timings",
         "check_versions", "check_accepted_content", "check_routes", "check_application", "check_rate_limit",
-        "check_remedies", "check_event_package", "check_event_settings", "check_transport", "check_catalogue",
+        "check_remedies", "check_choreographies", "check_event_settings", "check_transport", "check_catalogue",
         "check_event_topics", "check_event_databases",
     }  # fmt: skip
     assert {check.__name__ for check in checks_of("sagas") if Tags.database in check.tags} == {"check_versions"}
@@ -284,18 +284,12 @@ def test_e010_a_participant_of_events_has_no_engine_tables(second_database: None
         assert "Database 'apart' of 'auth' would get the engine's tables" in finding(checks.check_routing, "E010")
 
 
-def test_e029_events_need_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert checks.check_event_package() == []
-    monkeypatch.setattr(checks, "has_package", lambda: False)
-    assert checks.check_event_package() == []  # they are off
-    with override_settings(SAGAS=EVENTS_ON):
-        assert "cloudevents is not installed" in finding(checks.check_event_package, "E029")
-
-
 def test_tables_of_participants_are_the_barrier_and_those_of_events() -> None:
     stored = {model._meta.model_name for model in apps.get_app_config("sagas").get_models()}
     assert stored >= PARTICIPANT_MODELS
-    assert {name for name in stored if not str(name).startswith("saga")} == PARTICIPANT_MODELS - {"sagabarrier"}
+    assert {name for name in stored if not str(name).startswith("saga")} - {"trackedevent"} == PARTICIPANT_MODELS - {
+        "sagabarrier"
+    }
 
 
 def test_e011_a_step_done_with_the_start_shares_the_engine_s_database(second_database: None) -> None:
