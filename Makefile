@@ -18,7 +18,7 @@ help: ## Show every target
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
 
 .PHONY: demo
-demo: install-demo ## Run the whole shop here, with four checkouts. PORT=8000 TRANSCRIPTS=1
+demo: install-demo ## Run the whole shop here, with checkouts in both styles. PORT=8000 TRANSCRIPTS=1
 	@$(BIN)/python -m examples.demo.run
 
 .PHONY: smoke

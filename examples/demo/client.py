@@ -52,6 +52,10 @@ class ShopClient:
             headers["Prefer"] = f"wait={wait_seconds}"
         return self.request("POST", "/api/v1/checkout/", body, headers)
 
+    def cancel(self, number: str) -> Answer:
+        """Request the cancellation of an order."""
+        return self.request("POST", f"/api/v1/orders/{number}/cancel/")
+
     def get_order(self, number: str) -> dict[str, Any]:
         """Return an order of this user."""
         answer = self.request("GET", f"/api/v1/orders/{number}/")

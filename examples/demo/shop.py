@@ -16,15 +16,21 @@ from django.db import connections
 
 from config.local.children import GuardedProcess, ServerDidNotStart, start_guarded, wait_until_ready
 from config.local.postgres import start_lasting_postgres
-from config.local.programs import web_command, worker_command
+from config.local.programs import manage_command, web_command, worker_command
 from config.local.runtime import ROOT, VAR, make_private_directory, remove_runtime, write_runtime
 from config.local.valkey import start_valkey
+from sagas.events.settings import get_event_settings
 
 from .client import ShopClient
 
 DATABASE = "sagas"
 URL_SETTINGS = (
     "DATABASE_URL", "PAYMENTS_DATABASE_URL", "INVENTORY_DATABASE_URL", "SHIPPING_DATABASE_URL", "CELERY_BROKER_URL",
+)  # fmt: skip
+# Passed on as they are given.
+EVENT_SETTINGS = (
+    "EVENTS_URL", "EVENTS_LAYOUT", "EVENTS_PREFIX", "EVENTS_BARE_TOPICS", "EVENTS_PARTICIPANTS",
+    "EVENTS_FOREIGN_SENDS", "CHECKOUT_COORDINATION",
 )  # fmt: skip
 
 # Short, so that every end, even the one after all retries, is visible within a minute.
@@ -99,7 +105,7 @@ class RunningShop:
 
 @contextmanager
 def start_shop(port: int, secret_key: str) -> Iterator[RunningShop]:
-    """Start the servers, prepare the data, start worker and web server; stop them in reverse order at the end.
+    """Start the servers, prepare the data, start the other processes; stop them in reverse order at the end.
 
     Raises: ServerDidNotStart.
     """
@@ -116,8 +122,12 @@ def start_shop(port: int, secret_key: str) -> Iterator[RunningShop]:
         worker = start_supervised(stack, "worker", worker_command("demo"), logs)
         web = start_supervised(stack, "web server", web_command(port), logs)
         supervised += [worker, web]
+        parts = "web server and worker"
+        if get_event_settings().are_on:
+            supervised.append(start_supervised(stack, "consumer", manage_command("event_consume"), logs))
+            parts = "web server, worker and consumer of events"
         shop = RunningShop(client=ShopClient(url=f"http://127.0.0.1:{port}"), servers=servers, supervised=supervised)
-        announce("web server and worker")
+        announce(parts)
         wait_until_ready(web.process, lambda: answers(shop.client))
         print(".", flush=True)
         yield shop
@@ -147,21 +157,25 @@ def start_servers(
         )
     if "CELERY_BROKER_URL" not in urls:
         announce("Valkey")
-        broker, urls["CELERY_BROKER_URL"] = start_broker(logs)
+        broker, urls["CELERY_BROKER_URL"] = start_broker(logs, make_private_directory(VAR / "valkey"))
         stack.callback(broker.stop)
         supervised.append(broker)
     return urls
 
 
-def start_broker(logs: Path) -> tuple[Supervised, str]:
-    """Start a Valkey that is restarted on its port if it ends: messages are only wake-ups.
+def start_broker(logs: Path, data: Path) -> tuple[Supervised, str]:
+    """Start a Valkey that is restarted on its port if it ends; it keeps events in an append-only file.
 
     Returns: the supervised Valkey and its URL.
     """
-    log = logs / "valkey.log"
+    log, kept = logs / "valkey.log", {"appendonly": "yes", "dir": str(data)}
     log.unlink(missing_ok=True)
-    valkey = start_valkey(log=log)
-    return Supervised("Valkey", valkey.process, lambda: start_valkey(valkey.port, log=log).process), valkey.url
+    valkey = start_valkey(log=log, settings=kept)
+
+    def start() -> GuardedProcess:
+        return start_valkey(valkey.port, log=log, settings=kept).process
+
+    return Supervised("Valkey", valkey.process, start), valkey.url
 
 
 def describe_demo(secret_key: str) -> dict[str, str]:
@@ -174,6 +188,7 @@ def describe_demo(secret_key: str) -> dict[str, str]:
         "PAYMENT_GATEWAY": "sandbox",
         "EXTRA_APPS": "examples.engraving",
         "SAGAS": json.dumps(DEMO_ENGINE),
+        **{name: os.environ[name] for name in EVENT_SETTINGS if name in os.environ},
     }
 
 

@@ -8,7 +8,6 @@ import django_fsm
 from django.db import migrations, models
 
 import sagas.models.bulk
-import sagas.models.intents
 import sagas.models.saga
 
 # Rows that tell what happened are append-only, except where retention says so for its own transaction.
@@ -1503,9 +1502,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.UUIDField(
-                        default=sagas.models.intents.new_intent_id, editable=False, primary_key=True, serialize=False
-                    ),
+                    models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False),
                 ),
                 ("definition", models.CharField(help_text="Participant and name of the declaration.", max_length=60)),
                 ("version", models.PositiveIntegerField(default=1)),

@@ -11,19 +11,13 @@ from .choices import choices_of, one_of
 from .events import MAX_ID_CHARS, MAX_KEY_CHARS, MAX_PARTICIPANT_CHARS
 from .fields import MomentField
 
-INTENT_ID_VERSION = 8  # sagas have version 7, bulks 4, so that a wake-up says what it is for
-
-
-def new_intent_id() -> uuid.UUID:
-    """Return a random UUID of version 8, which marks intents."""
-    value = uuid.uuid4().int
-    return uuid.UUID(int=value & ~(0xF << 76) | INTENT_ID_VERSION << 76)
+INTENT_ID_VERSION = 4  # sagas have version 7, bulks 8, so that a wake-up says what it is for
 
 
 class Intent(models.Model):
     """One external call, in the states of a saga with a single step, which the engine executes."""
 
-    id = models.UUIDField(primary_key=True, default=new_intent_id, editable=False)
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     definition = models.CharField(max_length=60, help_text="Participant and name of the declaration.")
     version = models.PositiveIntegerField(default=1)
     participant = models.CharField(max_length=MAX_PARTICIPANT_CHARS)

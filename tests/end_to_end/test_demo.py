@@ -29,7 +29,8 @@ DEMO = [sys.executable, "-m", "examples.demo.run"]
 UP_SECONDS = 90.0
 UP = "until Ctrl-C, which stops"
 ALL_THERE = "The console now shows sagas with every kind of problem"
-ENDED = re.compile(r"^Checkout, ([^:]+): order ORD-[0-9A-Z]+ is (\w+), as expected\.$", re.MULTILINE)
+ENDED = re.compile(r"^(Checkout[^:]*): order ORD-[0-9A-Z]+ is (\w+), as expected\.$", re.MULTILINE)
+OWED = re.compile(r"^  inventory owes StockReserved or StockFailed since [\d:]+ \(.+ of 5 min\)\.$", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -65,12 +66,21 @@ def bare_environment(**variables: str) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], **variables}
 
 
-ENDS = {
-    "everything works": "confirmed",
-    "out of stock": "cancelled",
-    "payment declined": "cancelled",
-    "the gateway's first answer is lost": "confirmed",
+COMMANDED = {
+    "Checkout, everything works": "confirmed",
+    "Checkout, out of stock": "cancelled",
+    "Checkout, payment declined": "cancelled",
+    "Checkout, the gateway's first answer is lost": "confirmed",
 }
+ENDS = {
+    **COMMANDED,
+    "Checkout by events, everything works": "confirmed",
+    "Checkout by events, out of stock": "cancelled",
+    "Checkout by events, payment declined": "cancelled",
+    "Checkout by events, address not served": "cancelled",
+    "Checkout by events, cancelled by the customer": "cancelled",
+}
+LEFT_OUT = "Checkout by events, a participant is left out"
 
 
 class Demo:
@@ -148,10 +158,11 @@ def test_smoke_succeeds_with_complete_transcripts_also_on_the_same_data(clone: P
     # In other runs the demos below use the same data.
     first, again = run_smoke(clone) if IS_FULL else "", run_smoke(clone, TRANSCRIPTS="1")
 
-    # The start, the four, an empty line and the end.
-    assert len(first.splitlines()) == 7 or not IS_FULL
-    assert len(re.findall(r"^Saga [0-9a-f-]{36}$", again, re.MULTILINE)) == 4
+    # The start, each checkout and its page, an empty line and the end.
+    assert len(first.splitlines()) == 3 + 2 * len(ENDS) or not IS_FULL
+    assert len(re.findall(r"^Saga [0-9a-f-]{36}$", again, re.MULTILINE)) == len(ENDS)
     assert "capture_payment" in again
+    assert "event_recorded" in again
 
 
 def run_smoke(clone: Path, **variables: str) -> str:
@@ -169,25 +180,29 @@ def run_smoke(clone: Path, **variables: str) -> str:
     return done.stdout
 
 
-def test_demo_serves_commands_survives_its_worker_and_its_broker_and_ends_with_ctrl_c(demo: Demo, clone: Path) -> None:
+def test_demo_serves_commands_survives_its_processes_and_ends_with_ctrl_c(demo: Demo, clone: Path) -> None:
     listed = run_manage(clone, "saga_list", "--json")
     second = subprocess.run(DEMO, cwd=clone, env=bare_environment(), capture_output=True, text=True, check=False)
     customer = ShopClient(url=demo.url).log_in("customer", "customer")
     ended = []
-    for program, title in (("celery", "The worker"), ("valkey-server", "Valkey")):
+    for program, title, style in (
+        ("celery", "The worker", "orchestration"),
+        ("event_consume", "The consumer", "choreography"),
+        ("valkey-server", "Valkey", "choreography"),
+    ):
         demo.find(program).kill()
         wait_until(lambda title=title: f"{title} has ended; restarting it" in demo.text, f"{title} is started again")
-        placed = customer.check_out(order_of("TEA-SENCHA"))
+        placed = customer.check_out(order_of("TEA-SENCHA", style))
         ended.append(customer.wait_for_order(placed.body["number"], UP_SECONDS)["status"])
     family = demo.family()
 
     demo.process.send_signal(signal.SIGINT)
 
     assert demo.process.wait(60) == 0
-    assert len(json.loads(listed)) >= 4
+    assert len(json.loads(listed)) >= len(ENDS)
     assert second.returncode == 1
     assert "already running" in second.stderr
-    assert ended == ["confirmed", "confirmed"]
+    assert ended == ["confirmed", "confirmed", "confirmed"]
     assert "Traceback" not in demo.text
     assert have_ended(family)
     assert not (clone / "var" / "runtime.json").exists()
@@ -204,9 +219,9 @@ def test_demo_leaves_a_saga_of_each_kind_and_no_process_when_killed(tmp_path: Pa
         if not IS_FULL:
             kill(demo)
 
-    # The start, the four checkouts, URLs and logins, and where the rest is; no log lines.
-    assert len(text.splitlines()) == 12
-    assert [text.count(word) for word in ("as expected", "[info", "[warning", "Warning")] == [4, 0, 0, 0]
+    # The start, the checkouts, URLs and logins, and where the rest is; no log lines.
+    assert len(text.splitlines()) == 8 + 2 * len(ENDS)
+    assert [text.count(word) for word in ("as expected", "[info", "[warning", "Warning")] == [len(ENDS), 0, 0, 0]
     assert sorted(state for _, state in first) == sorted([*(exhibit.label for exhibit in EXHIBITS), "bulk"])
     assert (shown["actor"], shown["counts"]["done"], shown["counts"]["refused"]) == ("supervisor", 3, 1)
     assert re.fullmatch(r"\S{36} is completed\.\n", deployed)
@@ -226,6 +241,34 @@ def kill(demo: Demo) -> None:
     demo.process.kill()
     assert len(family) >= 8
     wait_until(lambda: have_ended(family), "everything has ended", timeout_seconds=60)
+
+
+def test_demo_without_a_consumer_names_what_is_owed_until_it_runs(clone: Path) -> None:
+    with started_demo(clone, EVENTS_PARTICIPANTS="orders,payments,shipping") as demo:
+        customer = ShopClient(url=demo.url).log_in("customer", "customer")
+        [number] = re.findall(f"^{LEFT_OUT}: order (\\S+) is", demo.text, re.MULTILINE)
+        shown = run_manage(clone, "saga_show", customer.get_order(number)["saga"]["id"])
+        consumer = subprocess.Popen(
+            [sys.executable, "manage.py", "event_consume", "--participant", "inventory"],
+            cwd=clone, env=bare_environment(EVENTS_PARTICIPANTS=""), stdout=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        try:
+            wait_until(lambda: customer.get_order(number)["saga"]["state"] == "completed", "it ends by itself")
+        finally:
+            consumer.terminate()
+
+        assert consumer.wait(60) == 0
+    assert dict(ENDED.findall(demo.text)) == {**COMMANDED, LEFT_OUT: "processing"}
+    assert OWED.search(demo.text)
+    assert "inventory owes StockReserved or StockFailed since" in shown
+
+
+def test_demo_without_events_has_none(clone: Path) -> None:
+    with started_demo(clone, EVENTS_URL="") as demo:
+        family = [" ".join(child.cmdline()) for child in demo.family()]
+
+    assert dict(ENDED.findall(demo.text)) == COMMANDED
+    assert [line for line in family if "event_consume" in line] == []
 
 
 def test_demo_shows_every_reason_and_every_lasting_state() -> None:
@@ -321,9 +364,10 @@ def test_taken_port_is_named(clone: Path) -> None:
     assert time.monotonic() - started_at < UP_SECONDS
 
 
-def order_of(sku: str) -> dict[str, object]:
+def order_of(sku: str, coordination: str) -> dict[str, object]:
     """Return a valid checkout."""
     return {
+        "coordination": coordination,
         "lines": [{"sku": sku, "quantity": 1}],
         "payment_method": "pm_card_visa",
         "shipping_address": {"name": "A", "line1": "1 Street", "city": "Cork", "postal_code": "T12", "country": "IE"},

@@ -23,6 +23,7 @@ from sagas.engine.notify.wakeup_sending import _Sender
 from sagas.management.stopping import Stop
 from sagas.management.sweeping import sweep
 from sagas.models import SagaWorker
+from sagas.models.saga import new_saga_id
 from sagas.monitoring.liveness import read_liveness
 from sagas.operators.bulk import runner
 from sagas.testing.drain import read
@@ -220,7 +221,7 @@ def an_alert(number: int) -> Alert:
 def test_s9_a_step_does_not_end_the_main_process_of_a_worker(
     monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    saga_id = uuid4()
+    saga_id = new_saga_id()
     poison(monkeypatch, saga_id, error)
     with pytest.raises(type(error)):  # a child of a prefork pool, which is replaced; and a process without a worker
         tasks.advance(str(saga_id))
@@ -231,7 +232,7 @@ def test_s9_a_step_does_not_end_the_main_process_of_a_worker(
 
 @pytest.mark.parametrize("error", [WorkerShutdown(0), WorkerTerminate(1)], ids=repr)
 def test_s9_celery_ends_its_worker_through_a_task(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    saga_id = uuid4()
+    saga_id = new_saga_id()
     poison(monkeypatch, saga_id, error)
     monkeypatch.setattr(lifecycle, "_main_pids", [os.getpid()])
     with pytest.raises(type(error)):
@@ -245,7 +246,7 @@ def test_s9_a_greenlet_leaves_no_connection_behind(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(lifecycle, "_consumers", [SimpleNamespace(pool=pool)])
     monkeypatch.setattr(lifecycle, "served_queues", lambda: None)
 
-    tasks.advance(str(uuid4()))
+    tasks.advance(str(new_saga_id()))
 
     assert (connections["default"].connection is not None) is left
 

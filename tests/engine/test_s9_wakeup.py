@@ -15,6 +15,7 @@ from kombu import Connection
 from sagas import tasks
 from sagas.engine.notify import wakeup_sending
 from sagas.engine.notify.wakeup_sending import _Sender
+from sagas.models.saga import new_saga_id
 
 from .side_by_side import PATIENCE_SECONDS, run_side_by_side
 
@@ -209,7 +210,7 @@ def test_s9_a_message_with_a_malformed_id_is_ignored(saga_id: Any, monkeypatch: 
 def test_s9_a_message_advances_the_saga_in_the_name_of_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[Any] = []
     monkeypatch.setattr(tasks.engine, "advance", lambda saga_id, **options: looked.append((saga_id, options)))
-    saga_id = uuid4()
+    saga_id = new_saga_id()
     tasks.advance(str(saga_id))
     [(found, options)] = looked
     assert found == saga_id

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from sagas import Misconfigured, OutcomeUnknown, RetryLater, RetryPolicy, StepContext, clock
+from sagas import Misconfigured, OutcomeUnknown, RetryLater, RetryPolicy, StepContext, clock, tasks
 from sagas.core import outcomes
 from sagas.engine import claim, late_answers
 from sagas.engine.execute import ClaimedStep
@@ -17,6 +17,9 @@ from sagas.events import EventRefused, catalogue, publish
 from sagas.intents import Ended, Intent, declaration, performing
 from sagas.models import Intent as Row
 from sagas.models import IntentAttempt, IntentHistory
+from sagas.models.bulk import new_bulk_id
+from sagas.models.saga import new_saga_id
+from sagas.operators.bulk import runner
 from sagas.transactions import own_transaction
 
 from . import world
@@ -117,6 +120,16 @@ def test_success_is_recorded_with_its_event(provider: Provider) -> None:
     assert [(event.correlation_id) for event in world.outbox()] == ["flow-1"]
     assert [attempt.outcome for attempt in IntentAttempt.objects.using(alias())] == ["succeeded"]
     assert [entry.what for entry in IntentHistory.objects.using(alias())][-1] == "saga_completed"
+
+
+def test_wake_up_performs_it_and_nothing_else(provider: Provider) -> None:
+    wanted = ask(declare(provider))
+    tasks.advance.work_on(wanted, frozenset({"sagas"}))
+    assert (row().state, provider.keys) == ("completed", [f"{wanted}:charge_test"])
+    kinds = [performing.is_intent_id, runner.is_bulk_id]
+    assert [[is_kind(new) for is_kind in kinds] for new in (wanted, new_bulk_id(), new_saga_id())] == [
+        [True, False], [False, True], [False, False],
+    ]  # fmt: skip
 
 
 def test_refusal_is_recorded_with_its_event(provider: Provider) -> None:
