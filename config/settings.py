@@ -234,6 +234,9 @@ SAGAS["EVENTS"] = {
 vars().update(describe_mail_server(env.email_url("EMAIL_URL", default="consolemail://")))
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="sagas@localhost")
 
+# How the participants of a checkout work together unless a request says otherwise: orchestration or choreography.
+CHECKOUT_COORDINATION = env.str("CHECKOUT_COORDINATION", default="orchestration")
+
 PAYMENT_GATEWAY = env.str("PAYMENT_GATEWAY", default="sandbox")
 STRIPE_API_KEY = env.str("STRIPE_API_KEY", default="")
 STRIPE_API_BASE = env.str("STRIPE_API_BASE", default="https://api.stripe.com")

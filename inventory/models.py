@@ -1,6 +1,7 @@
-"""Models of the inventory: stock per SKU, and reservations by step key.
+"""Models of the inventory: stock per SKU, reservations by step key, and choreographed orders.
 
-Quantities change only through ``inventory.services``. The CHECKs refuse invalid rows from any writer.
+Quantities change only through ``inventory.services``, orders only by ``inventory.reactions``. The CHECKs refuse
+invalid rows from any writer.
 """
 
 import uuid
@@ -108,3 +109,40 @@ class ReservationLine(models.Model):
 
     def __str__(self) -> str:
         return f"{self.quantity} x {self.sku}"
+
+
+class OrderStockState(models.TextChoices):
+    """Where the stock of one choreographed order stands; without a row, nothing was heard of the order."""
+
+    KNOWN = "known", "Known"
+    TOMBSTONE = "tombstone", "Cancelled before it was paid"
+    RESERVED = "reserved", "Reserved"
+    FAILED = "failed", "Failed"
+    RELEASED = "released", "Released"
+    PERMANENT = "permanent", "Shipped"
+
+
+class OrderStock(models.Model):
+    """Stock of one choreographed order, moved by events; its reservation has the order's number as its key."""
+
+    order_number = models.CharField(max_length=64, unique=True)
+    state = models.CharField(max_length=16, choices=OrderStockState)
+    lines = models.JSONField(default=list, blank=True, help_text="SKUs and quantities, as the order was placed.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
+    changed_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ("-created_at",)
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(state__in=OrderStockState.values), name="inventory_order_stock_state_known"
+            ),
+            models.CheckConstraint(
+                condition=~Q(order_number="")
+                & (Q(state__in=(OrderStockState.TOMBSTONE, OrderStockState.FAILED)) | ~Q(lines=[])),
+                name="inventory_order_stock_knows_its_lines",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.order_number

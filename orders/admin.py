@@ -67,8 +67,8 @@ class OrderLineInline(ReadOnly, admin.TabularInline):
 
 @admin.register(Order)
 class OrderAdmin(ReadOnly, admin.ModelAdmin):
-    list_display = ("number", "owner", "outcome", "total", "created", "saga_page")
-    list_filter = ("status", "reason", "currency")
+    list_display = ("number", "owner", "outcome", "total", "coordination", "created", "saga_page")
+    list_filter = ("status", "reason", "coordination", "currency")
     list_select_related = ("owner",)
     search_fields = ("number__startswith", "owner__username__exact")
     search_help_text = "Beginning of an order number, or a user name"
@@ -76,7 +76,7 @@ class OrderAdmin(ReadOnly, admin.ModelAdmin):
     show_full_result_count = False
     inlines = (OrderLineInline,)
     fieldsets = (
-        (None, {"fields": ("number", "owner", "status", "reason", "saga", "created_at", "closed_at")}),
+        (None, {"fields": ("number", "owner", "status", "reason", "coordination", "saga", "created_at", "closed_at")}),
         ("Money", {"fields": ("total", "payment_method")}),
         (
             "Address",

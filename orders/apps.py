@@ -10,6 +10,7 @@ class OrdersConfig(AppConfig):
     def ready(self) -> None:
         """Register the checks of the settings."""
         # Imported late: the REST framework reads the settings, and through them this app, while it is imported.
-        from .checks import check_rates
+        from .checks import check_coordination, check_rates
 
         checks.register(check_rates)
+        checks.register(check_coordination)

@@ -4,9 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.apps import AppConfig
+from django.conf import settings
 from django.core.checks import CheckMessage, Error
 from rest_framework.settings import api_settings
 
+from sagas.events.settings import get_event_settings
+
+from .models import Coordination
 from .rates import parse_rate
 
 # Each allowance, and the variable that this project reads it from.
@@ -35,3 +39,15 @@ def check_rates(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[
                 )
             )
     return found
+
+
+def check_coordination(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Report a default coordination that is unknown, or that every checkout would be refused for."""
+    found = settings.CHECKOUT_COORDINATION
+    if found not in Coordination.values:
+        problem = f"CHECKOUT_COORDINATION is {found!r}, which is no coordination."
+        return [Error(problem, hint=f"Set it to one of: {', '.join(Coordination.values)}.", id="orders.E002")]
+    if found == Coordination.CHOREOGRAPHY and not get_event_settings().are_on:
+        problem = "CHECKOUT_COORDINATION is 'choreography', but no transport of events is configured."
+        return [Error(problem, hint="Set SAGAS['EVENTS']['URL'], or choose orchestration.", id="orders.E003")]
+    return []

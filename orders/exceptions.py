@@ -7,7 +7,8 @@
     │   ├── UnknownProducts        SKUs that are not in the catalogue, or not sold any more
     │   ├── MixedCurrencies        products that are not priced in one currency
     │   ├── TotalNotChargeable     the payment provider cannot take this total
-    │   └── PriceChanged           the total is not what the customer expected
+    │   ├── PriceChanged           the total is not what the customer expected
+    │   └── EventsOff              a choreographed checkout, where no events are transported
     ├── IdempotencyError
     │   ├── IdempotencyKeyReused   the key came with another request before
     │   └── RequestInFlight        the first request with this key is still being processed
@@ -68,6 +69,13 @@ class PriceChanged(CheckoutRefused):
         super().__init__(
             f"The total is now {amount_minor} {currency} (minor units); send it as expected_total to accept it."
         )
+
+
+class EventsOff(CheckoutRefused):
+    """A choreographed checkout needs a transport of events, and none is configured."""
+
+    def __init__(self) -> None:
+        super().__init__("This shop transports no events; send orchestration as the coordination, or none.")
 
 
 class IdempotencyError(OrdersError):

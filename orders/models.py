@@ -54,6 +54,13 @@ class OrderStatus(models.TextChoices):
     CANCELLED = "cancelled", "Cancelled"
 
 
+class Coordination(models.TextChoices):
+    """How the participants of a checkout work together."""
+
+    ORCHESTRATION = "orchestration", "Orchestration"
+    CHOREOGRAPHY = "choreography", "Choreography"
+
+
 class Order(models.Model):
     """What one customer asked for, at the prices of that moment."""
 
@@ -70,6 +77,7 @@ class Order(models.Model):
     ship_to_city = models.CharField(max_length=100)
     ship_to_postal_code = models.CharField(max_length=20)
     ship_to_country = models.CharField(max_length=2)
+    coordination = models.CharField(max_length=13, choices=Coordination, default=Coordination.ORCHESTRATION)
     saga_id = models.UUIDField(unique=True, editable=False, help_text="Id of the checkout saga.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     closed_at = models.DateTimeField(null=True, blank=True, help_text="When it was confirmed or cancelled.")
@@ -131,6 +139,47 @@ class OrderLine(models.Model):
     def total_minor(self) -> int:
         """Price of the whole line."""
         return self.unit_price_minor * self.quantity
+
+
+class OrderFacts(models.Model):
+    """What the participants of a choreographed order have reported, and when the orders learned it."""
+
+    order = models.OneToOneField(Order, on_delete=models.CASCADE, related_name="facts", primary_key=True)
+    paid_at = models.DateTimeField(null=True, blank=True)
+    reserved_at = models.DateTimeField(null=True, blank=True)
+    quoted_at = models.DateTimeField(null=True, blank=True)
+    refunded_at = models.DateTimeField(null=True, blank=True)
+    released_at = models.DateTimeField(null=True, blank=True)
+    booked_at = models.DateTimeField(null=True, blank=True)
+    shipped_at = models.DateTimeField(null=True, blank=True)
+    reminded_at = models.DateTimeField(null=True, blank=True, help_text="When the cancellation was published again.")
+
+    class Meta:
+        verbose_name_plural = "order facts"
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(booked_at=None, shipped_at=None)
+                | Q(paid_at__isnull=False, reserved_at__isnull=False, quoted_at__isnull=False),
+                name="orders_facts_confirmed_before_carried_out",
+            ),
+            models.CheckConstraint(
+                condition=Q(reminded_at=None) | Q(paid_at__isnull=False) | Q(reserved_at__isnull=False),
+                name="orders_facts_reminded_of_an_effect",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return str(self.order_id)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything that a confirmation needs was reported."""
+        return None not in (self.paid_at, self.reserved_at, self.quoted_at)
+
+    @property
+    def has_effect(self) -> bool:
+        """Whether an effect was reported, and not that it is undone."""
+        return bool((self.paid_at and not self.refunded_at) or (self.reserved_at and not self.released_at))
 
 
 class IdempotencyRecord(models.Model):

@@ -8,6 +8,10 @@ from typing import Any, Final
 
 from django.db import models
 
+from inventory.events import StockFailed
+from payments.events import PaymentFailed
+from shipping.events import ShipmentRefused
+
 
 class Reason(models.TextChoices):
     """Every reason; stored in ``Order.reason`` and shown to customers."""
@@ -22,12 +26,22 @@ class Reason(models.TextChoices):
     UNDER_REVIEW = "under_review", "The shop reviews the order"
 
 
+FAILURES: Final[Mapping[type, Reason]] = {
+    PaymentFailed: Reason.PAYMENT_DECLINED,
+    StockFailed: Reason.OUT_OF_STOCK,
+    ShipmentRefused: Reason.ADDRESS_NOT_SERVED,
+}
 REFUSALS: Final[Mapping[str, Reason]] = {
     "reserve_stock": Reason.OUT_OF_STOCK,
     "authorize_payment": Reason.PAYMENT_DECLINED,
     "book_shipment": Reason.ADDRESS_NOT_SERVED,
     "capture_payment": Reason.PAYMENT_DECLINED,
 }
+
+
+def explain_failure(event: PaymentFailed | StockFailed | ShipmentRefused) -> Reason:
+    """Return the reason, as shown to the customer, why a participant could not do its part."""
+    return Reason.TEMPORARILY_UNAVAILABLE if event.reason == "unavailable" else FAILURES[type(event)]
 
 
 def explain(cause: Mapping[str, Any], *, owner: str) -> Reason:

@@ -5,6 +5,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from .models import Coordination
+
 
 @dataclass(frozen=True, kw_only=True)
 class LineRequest:
@@ -56,6 +58,8 @@ class CheckoutRequest:
     """Where the goods go."""
     expected_total: Money | None = None
     """What the customer saw; None: any total is accepted."""
+    coordination: Coordination = Coordination.ORCHESTRATION
+    """How the participants work together."""
 
 
 def compute_digest(body: Any) -> str:

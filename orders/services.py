@@ -1,4 +1,4 @@
-"""Checkout and cancellation of orders. The saga ends them by ``endings``."""
+"""Checkout and cancellation of orders. Sagas end them by ``transitions``, choreographed ones by ``decisions``."""
 
 import logging
 from collections.abc import Mapping
@@ -13,17 +13,21 @@ from payments import services as payments
 from payments.exceptions import AmountNotChargeable, GatewayMisconfigured
 from payments.money import format_money
 from sagas import OperationRefused, SagaNotFound
+from sagas.choreography import start as start_choreography
 from sagas.core.states import AbortRequest, SagaState
 from sagas.engine import advance
+from sagas.events.settings import get_event_settings
 from sagas.exceptions import PermissionRefused, TransactionConflict
 from sagas.models import Saga
 from sagas.operators import operations
 from sagas.operators.actor import Actor
 
-from . import idempotency
+from . import choreography, decisions, idempotency
+from .choreography import CheckoutEvents
 from .exceptions import (
     CancelNotAllowed,
     CancelTooLate,
+    EventsOff,
     MixedCurrencies,
     PriceChanged,
     RequestInFlight,
@@ -31,8 +35,9 @@ from .exceptions import (
     UnknownProducts,
 )
 from .idempotency import StoredAnswer
-from .models import Order, OrderLine, OrderStatus, Product
+from .models import Coordination, Order, OrderLine, OrderStatus, Product
 from .numbers import generate_order_number
+from .reasons import Reason
 from .requests import CheckoutRequest, LineRequest, Money
 from .sagas import CheckoutSaga
 from .selectors import get_order
@@ -110,6 +115,9 @@ def request_cancel(*, number: str, user: AbstractBaseUser) -> Order:
     if order.status == OrderStatus.CANCELLED:
         return order
     is_owner = order.owner_id == user.pk
+    if is_owner and order.coordination == Coordination.CHOREOGRAPHY:
+        decisions.request_cancel(number, Reason.CANCELLED_BY_CUSTOMER)
+        return get_order(number, viewer=user)
     actor = Actor.of_owner(user) if is_owner else Actor.of_user(user)
     try:
         operations.cancel(order.saga_id, actor=actor, reason=CANCEL_REASON)
@@ -129,17 +137,33 @@ def _place(customer: AbstractBaseUser, request: CheckoutRequest, traceparent: st
     if request.expected_total not in (None, total):
         raise PriceChanged(amount_minor=total.amount_minor, currency=total.currency)
     _require_chargeable(total)
+    is_choreographed = request.coordination == Coordination.CHOREOGRAPHY
+    if is_choreographed and not get_event_settings().are_on:
+        raise EventsOff
     number = generate_order_number()
-    saga = advance.start(
-        CheckoutSaga,
-        CheckoutInput(order_number=number),
-        business_keys={"order": number, "customer": customer.get_username()[:120]},
-        actor=Actor.of_owner(customer).name,
-        traceparent=traceparent,
-    )
+    saga = _start_saga(customer, number, traceparent, is_choreographed=is_choreographed)
     order = _store_order(customer, request, number=number, total=total, saga_id=saga.pk)
     lines = [_build_line(order, index, line, products[line.sku]) for index, line in enumerate(request.lines)]
-    return order, OrderLine.objects.bulk_create(lines)
+    OrderLine.objects.bulk_create(lines)
+    if is_choreographed:
+        choreography.announce(order, lines)
+    return order, lines
+
+
+def _start_saga(customer: AbstractBaseUser, number: str, traceparent: str, *, is_choreographed: bool) -> Saga:
+    business_keys = {"order": number, "customer": customer.get_username()[:120]}
+    actor = Actor.of_owner(customer).name
+    if is_choreographed:
+        return start_choreography(
+            CheckoutEvents, key=number, business_keys=business_keys, actor=actor, traceparent=traceparent
+        )
+    return advance.start(
+        CheckoutSaga,
+        CheckoutInput(order_number=number),
+        business_keys=business_keys,
+        actor=actor,
+        traceparent=traceparent,
+    )
 
 
 def _find_products(lines: tuple[LineRequest, ...]) -> dict[str, Product]:
@@ -186,6 +210,7 @@ def _store_order(
         ship_to_city=address.city,
         ship_to_postal_code=address.postal_code,
         ship_to_country=address.country,
+        coordination=request.coordination,
         saga_id=saga_id,
     )
 

@@ -12,19 +12,12 @@ from typing import Any
 from inventory import services as inventory
 from inventory.exceptions import ReservationKeyReused, ReservationNotFound
 from payments import services as payments
-from payments.exceptions import (
-    GatewayAnswerLost,
-    GatewayMisconfigured,
-    GatewayUnavailable,
-    PaymentKeyReused,
-    PaymentNotFound,
-    PaymentStateConflict,
-)
-from sagas import Misconfigured, OutcomeUnknown, RetryLater, StepContext
+from payments.exceptions import PaymentKeyReused, PaymentNotFound, PaymentStateConflict, translate_gateway
+from sagas import Misconfigured, StepContext
 from sagas.models import Saga
 from sagas.operators.actor import Actor
 from shipping import services as shipping
-from shipping.exceptions import CarrierAnswerLost, CarrierUnavailable, ShipmentKeyReused
+from shipping.exceptions import ShipmentKeyReused, translate_carrier
 
 from . import transitions
 from .models import Order
@@ -66,7 +59,7 @@ def release_stock(step: Step) -> None:
 def authorize_payment(step: Step) -> dict[str, Any]:
     """Shape: ``{"payment": id, "reference": the provider's own name for it}``."""
     order = _get_order(step)
-    with _translate_gateway(), _translate_mistakes():
+    with translate_gateway(), _translate_mistakes():
         payment = payments.authorize(
             key=step.key,
             order_number=order.number,
@@ -79,7 +72,7 @@ def authorize_payment(step: Step) -> dict[str, Any]:
 
 def void_payment(step: Step) -> None:
     """Void the authorisation, if there is one, and close its key at the provider."""
-    with _translate_gateway():
+    with translate_gateway():
         payments.void(key=step.key, provider_key=step.provider_key)
 
 
@@ -94,20 +87,20 @@ def book_shipment(step: Step) -> dict[str, Any]:
         postal_code=order.ship_to_postal_code,
         country=order.ship_to_country,
     )
-    with _translate_carrier(), _translate_mistakes():
+    with translate_carrier(), _translate_mistakes():
         shipment = shipping.book(key=step.key, order_number=order.number, address=address)
     return {"shipment": str(shipment.pk)}
 
 
 def cancel_shipment(step: Step) -> None:
     """Cancel the booking, if there is one, and close its key at the carrier."""
-    with _translate_carrier():
+    with translate_carrier():
         shipping.cancel(key=step.key, provider_key=step.provider_key)
 
 
 def capture_payment(step: Step) -> dict[str, Any]:
     """Shape: ``{"payment": id}``."""
-    with _translate_gateway(), _translate_mistakes():
+    with translate_gateway(), _translate_mistakes():
         payment = payments.capture(key=step.key_of("authorize_payment"), provider_key=step.provider_key)
     return {"payment": str(payment.pk)}
 
@@ -125,28 +118,6 @@ def confirm_order(step: Step) -> None:
 
 def _get_order(step: Step) -> Order:
     return Order.objects.select_related("owner").get(number=step.input.order_number)
-
-
-@contextmanager
-def _translate_gateway() -> Iterator[None]:
-    try:
-        yield
-    except GatewayUnavailable as error:
-        raise RetryLater(str(error)) from error
-    except GatewayAnswerLost as error:
-        raise OutcomeUnknown(str(error)) from error
-    except GatewayMisconfigured as error:
-        raise Misconfigured(str(error)) from error
-
-
-@contextmanager
-def _translate_carrier() -> Iterator[None]:
-    try:
-        yield
-    except CarrierUnavailable as error:
-        raise RetryLater(str(error)) from error
-    except CarrierAnswerLost as error:
-        raise OutcomeUnknown(str(error)) from error
 
 
 @contextmanager

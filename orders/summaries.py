@@ -33,7 +33,14 @@ STEP_FIELDS = (
     "finished_at",
 )
 NEEDS_OPERATOR = frozenset(
-    {Attention.RETRIES_EXHAUSTED.value, Attention.COMPENSATION_FAILING.value, Attention.LATE_EFFECT.value}
+    {
+        Attention.RETRIES_EXHAUSTED.value,
+        Attention.COMPENSATION_FAILING.value,
+        Attention.LATE_EFFECT.value,
+        Attention.EVENT_UNEXPECTED.value,
+        Attention.EVENT_FAILING.value,
+        Attention.INTENT_FAILING.value,
+    }
 )
 StepRow = Mapping[str, Any]
 
@@ -51,8 +58,8 @@ def summarize(orders: Iterable[Order]) -> list[dict[str, Any]]:
     """Show orders as JSON-able data.
 
     Shape: ``{number, status, reason, lines: [{sku, name, quantity, unit_price, total}], total: money, currency,
-    saga: {id, state, steps: [{name, state, attempts, started_at, finished_at}]} | None, created_at}``; money is
-    ``{amount_minor, currency}``, times are ISO 8601 in UTC.
+    coordination, saga: {id, state, steps: [{name, state, attempts, started_at, finished_at}]} | None, created_at}``;
+    money is ``{amount_minor, currency}``, times are ISO 8601 in UTC.
     Tx: none needed: each saga and its steps are read in one statement.
     """
     listed = list(orders)
@@ -82,6 +89,7 @@ def _show_order(order: Order, lines: Sequence[OrderLine], steps: Sequence[StepRo
         "lines": [_show_line(line, order.currency) for line in lines],
         "total": _show_money(order.total_minor, order.currency),
         "currency": order.currency,
+        "coordination": order.coordination,
         "saga": _show_saga(steps) if steps else None,
         "created_at": _show_time(order.created_at),
     }

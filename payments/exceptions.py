@@ -8,7 +8,8 @@ PaymentsError
 └── GatewayError
     ├── GatewayUnavailable      certainly nothing happened: try again later
     ├── GatewayAnswerLost       it may have happened: ask again under the same key
-    │   └── GatewayAmountDiffers the provider's books show another amount than requested
+    │   ├── GatewayAmountDiffers the provider's books show another amount than requested
+    │   └── ChargeUnfinished    the money is held, neither captured nor released
     ├── GatewayMisconfigured    nothing happens until an operator changes the settings
     │   └── AmountNotChargeable the provider cannot express this amount; nothing happened
     ├── GatewayConflict         the provider refused because of an earlier request
@@ -16,6 +17,11 @@ PaymentsError
 
 An authorise that finds its tombstone raises ``sagas.Fenced``.
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sagas import Misconfigured, OutcomeUnknown, RetryLater
 
 
 class PaymentsError(Exception):
@@ -85,6 +91,10 @@ class GatewayAmountDiffers(GatewayAnswerLost):
         )
 
 
+class ChargeUnfinished(GatewayAnswerLost):
+    """The money is held under this key, and could be neither captured nor released so far."""
+
+
 class GatewayMisconfigured(GatewayError):
     """The provider cannot be asked until an operator changes the settings; nothing happened."""
 
@@ -103,3 +113,19 @@ class GatewayConflict(GatewayError):
 
 class GatewayKeyClosed(GatewayError):
     """A void came first and closed this key for good; nothing happened."""
+
+
+@contextmanager
+def translate_gateway() -> Iterator[None]:
+    """Translate what a gateway raises into the outcomes of an external step.
+
+    Raises: RetryLater, OutcomeUnknown, Misconfigured.
+    """
+    try:
+        yield
+    except GatewayUnavailable as error:
+        raise RetryLater(str(error)) from error
+    except GatewayAnswerLost as error:
+        raise OutcomeUnknown(str(error)) from error
+    except GatewayMisconfigured as error:
+        raise Misconfigured(str(error)) from error

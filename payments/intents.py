@@ -33,12 +33,17 @@ def open_transaction() -> AbstractContextManager[None]:
     return transaction.atomic(using=_database(), durable=True)
 
 
+def find(key: str) -> Payment | None:
+    """Return the payment with this key, without a lock; None if there is none."""
+    return _payments().filter(key=key).first()
+
+
 def read(key: str) -> Payment:
     """Return the payment with this key, without a lock.
 
     Raises: PaymentNotFound.
     """
-    return _require(_payments().filter(key=key).first(), key)
+    return _require(find(key), key)
 
 
 def lock(key: str) -> Payment:

@@ -1,6 +1,7 @@
-"""Models of payments and of the operations requested from the provider for each.
+"""Models of payments, of the operations requested from the provider for each, and of choreographed orders.
 
-They change only through ``payments.services``. The sandbox gateway's own ledger is in ``payments.gateways.ledger``.
+They change only through ``payments.services`` and ``payments.reactions``. The sandbox gateway's own ledger is in
+``payments.gateways.ledger``.
 """
 
 import uuid
@@ -14,7 +15,14 @@ from .gateways.ledger import SandboxAuthorization, SandboxOperation
 from .money import format_money
 from .states import OperationKind, OperationState, PaymentState
 
-__all__ = ["Payment", "PaymentOperation", "SandboxAuthorization", "SandboxOperation"]
+__all__ = [
+    "OrderPayment",
+    "OrderPaymentState",
+    "Payment",
+    "PaymentOperation",
+    "SandboxAuthorization",
+    "SandboxOperation",
+]
 
 _VOID_STATES = (PaymentState.VOIDING, PaymentState.VOIDED)
 
@@ -131,3 +139,51 @@ class PaymentOperation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.provider_key}"
+
+
+class OrderPaymentState(models.TextChoices):
+    """Where the payment of one choreographed order stands; without a row, nothing was heard of the order."""
+
+    TOMBSTONE = "tombstone", "Cancelled before it was placed"
+    CHARGING = "charging", "Charging"
+    COMPLETED = "completed", "Completed"
+    FAILED = "failed", "Failed"
+    REFUNDING = "refunding", "Refunding"
+    REFUNDED = "refunded", "Refunded"
+
+
+class OrderPayment(models.Model):
+    """Payment of one choreographed order, moved by events and by the ends of its charge and its refund."""
+
+    order_number = models.CharField(max_length=64, unique=True)
+    state = models.CharField(max_length=16, choices=OrderPaymentState)
+    is_cancelled = models.BooleanField(default=False, help_text="Whether the order was cancelled during the charge.")
+    key = models.CharField(max_length=120, blank=True, help_text="Key of the charge, which the payment has, too.")
+    amount_minor = models.PositiveBigIntegerField(default=0, help_text="In the currency's smallest unit.")
+    currency = models.CharField(max_length=3, blank=True)
+    payment_method = models.CharField(max_length=64, blank=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
+    changed_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ("-created_at",)
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(state__in=OrderPaymentState.values), name="payments_order_payment_state_known"
+            ),
+            models.CheckConstraint(
+                condition=~Q(order_number="")
+                & (
+                    Q(state__in=(OrderPaymentState.TOMBSTONE, OrderPaymentState.FAILED))
+                    | Q(amount_minor__gt=0) & ~Q(key="")
+                ),
+                name="payments_order_payment_knows_its_charge",
+            ),
+            models.CheckConstraint(
+                condition=Q(is_cancelled=False) | ~Q(state=OrderPaymentState.COMPLETED),
+                name="payments_order_payment_cancelled_is_not_kept",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.order_number

@@ -14,6 +14,7 @@ from sagas import Fenced
 
 from . import intents
 from .exceptions import (
+    ChargeUnfinished,
     GatewayConflict,
     GatewayKeyClosed,
     GatewayMisconfigured,
@@ -176,6 +177,44 @@ def refund(*, key: str, provider_key: str, amount_minor: int | None = None) -> P
     return _answer(intents.record(operation, answer))
 
 
+def charge(*, key: str, order_number: str, amount_minor: int, currency: str, payment_method: str) -> Payment:
+    """Take the money at once: authorise and capture it, and hold nothing if the capture is declined.
+
+    Returns: the captured payment; a repeat gets the same.
+    Raises: PaymentDeclined (nothing taken, nothing held), ChargeUnfinished (held; call again), and what ``authorize``
+        raises.
+    Locks: the payment.
+    Tx: must not be inside one.
+    """
+    if _find_declined_capture(key) is None:
+        authorize(
+            key=key, order_number=order_number, amount_minor=amount_minor, currency=currency,
+            payment_method=payment_method,
+        )  # fmt: skip
+    try:
+        return _capture_or_release(key)
+    except (GatewayUnavailable, GatewayMisconfigured) as error:
+        raise ChargeUnfinished(f"Payment {key} is held, neither captured nor released: {error}", key=key) from error
+
+
+def undo_charge(*, key: str, provider_key: str) -> Payment:
+    """Give back whatever was taken or is held under the key, and ensure that nothing is taken under it later.
+
+    Returns: the refunded or voided payment; a tombstone if there was no payment; a declined one unchanged.
+    Raises: PaymentDeclined (the refund), GatewayUnavailable, GatewayMisconfigured (nothing happened),
+        GatewayAnswerLost (call again).
+    Locks: the payment.
+    Tx: must not be inside one.
+    """
+    try:
+        payment = void(key=key, provider_key=f"{provider_key}:void")
+    except PaymentStateConflict:
+        payment = intents.read(key)
+    if payment.state == PaymentState.CAPTURED:
+        payment = refund(key=key, provider_key=provider_key)
+    return payment
+
+
 def reconcile(*, key: str) -> Payment:
     """Look up all unanswered operations at the provider, and store the answers that it knows.
 
@@ -204,6 +243,25 @@ def describe_look_up(payment: Payment) -> str:
             f" {payment.state}. A request may still be in transit: look it up again before you mark a step as refused."
         )
     return f"{payment.key}: the payment is {payment.state}. Retry the waiting step: it gets this answer."
+
+
+def _capture_or_release(key: str) -> Payment:
+    """Capture a held payment, or release it if the capture is or was declined."""
+    try:
+        return capture(key=key, provider_key=f"{key}:capture")
+    except (PaymentDeclined, PaymentStateConflict):
+        declined = _find_declined_capture(key)
+        if declined is None:
+            _require_not_voided(intents.read(key))
+            raise
+        void(key=key, provider_key=f"{key}:void")
+        return _answer(declined)
+
+
+def _find_declined_capture(key: str) -> PaymentOperation | None:
+    payment = intents.find(key)
+    known = intents.find_operation(payment, kind=OperationKind.CAPTURE) if payment is not None else None
+    return known if known is not None and known.state == OperationState.DECLINED else None
 
 
 def _ask(operation: PaymentOperation, call: Callable[[Gateway], Answer]) -> Answer:

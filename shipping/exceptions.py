@@ -11,6 +11,11 @@ ShippingError
 A book that finds its tombstone raises ``sagas.Fenced``.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sagas import OutcomeUnknown, RetryLater
+
 
 class ShippingError(Exception):
     """Base class of all exceptions that this app raises on purpose."""
@@ -55,3 +60,17 @@ class CarrierAnswerLost(CarrierError):
 
 class CarrierKeyClosed(CarrierError):
     """A cancel came first and closed this key for good; nothing happened."""
+
+
+@contextmanager
+def translate_carrier() -> Iterator[None]:
+    """Translate what a carrier raises into the outcomes of an external step.
+
+    Raises: RetryLater, OutcomeUnknown.
+    """
+    try:
+        yield
+    except CarrierUnavailable as error:
+        raise RetryLater(str(error)) from error
+    except CarrierAnswerLost as error:
+        raise OutcomeUnknown(str(error)) from error

@@ -1,6 +1,7 @@
-"""Models of shipments and of the operations requested from the carrier for each.
+"""Models of shipments, of the operations requested from the carrier for each, and of choreographed orders.
 
-They change only through ``shipping.services``. The sandbox carrier's own ledger is in ``shipping.carriers.ledger``.
+They change only through ``shipping.services`` and ``shipping.reactions``. The sandbox carrier's own ledger is in
+``shipping.carriers.ledger``.
 """
 
 import uuid
@@ -13,7 +14,7 @@ from .carriers.base import Address
 from .carriers.ledger import SandboxBooking, SandboxRequest
 from .states import OperationKind, OperationState, ShipmentState
 
-__all__ = ["SandboxBooking", "SandboxRequest", "Shipment", "ShipmentOperation"]
+__all__ = ["OrderShipment", "OrderShipmentState", "SandboxBooking", "SandboxRequest", "Shipment", "ShipmentOperation"]
 
 _CANCEL_STATES = (ShipmentState.CANCELLING, ShipmentState.CANCELLED)
 
@@ -114,3 +115,47 @@ class ShipmentOperation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.provider_key}"
+
+
+class OrderShipmentState(models.TextChoices):
+    """Where the shipment of one choreographed order stands; without a row, nothing was heard of the order."""
+
+    KNOWN = "known", "Known"
+    TOMBSTONE = "tombstone", "Cancelled before it was quoted"
+    QUOTING = "quoting", "Quoting"
+    QUOTED = "quoted", "Quoted"
+    REFUSED = "refused", "Refused"
+    BOOKING = "booking", "Booking"
+    BOOKED = "booked", "Booked"
+    CANCELLED = "cancelled", "Cancelled"
+
+
+class OrderShipment(models.Model):
+    """Shipment of one choreographed order, moved by events and by the ends of its quote and its booking."""
+
+    order_number = models.CharField(max_length=64, unique=True)
+    state = models.CharField(max_length=16, choices=OrderShipmentState)
+    is_cancelled = models.BooleanField(default=False, help_text="Whether the order was cancelled during the quote.")
+    address = models.JSONField(default=dict, blank=True, help_text="Delivery address, as the order was placed.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
+    changed_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ("-created_at",)
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(state__in=OrderShipmentState.values), name="shipping_order_shipment_state_known"
+            ),
+            models.CheckConstraint(
+                condition=~Q(order_number="")
+                & (Q(state__in=(OrderShipmentState.TOMBSTONE, OrderShipmentState.REFUSED)) | ~Q(address={})),
+                name="shipping_order_shipment_knows_its_address",
+            ),
+            models.CheckConstraint(
+                condition=Q(is_cancelled=False) | Q(state__in=(OrderShipmentState.QUOTING, OrderShipmentState.REFUSED)),
+                name="shipping_order_shipment_cancelled_is_not_booked",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.order_number

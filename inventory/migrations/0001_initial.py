@@ -126,4 +126,55 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
+        migrations.CreateModel(
+            name="OrderStock",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("order_number", models.CharField(max_length=64, unique=True)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("known", "Known"),
+                            ("tombstone", "Cancelled before it was paid"),
+                            ("reserved", "Reserved"),
+                            ("failed", "Failed"),
+                            ("released", "Released"),
+                            ("permanent", "Shipped"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "lines",
+                    models.JSONField(
+                        blank=True, default=list, help_text="SKUs and quantities, as the order was placed."
+                    ),
+                ),
+                ("created_at", models.DateTimeField(db_index=True, default=django.utils.timezone.now, editable=False)),
+                ("changed_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+            ],
+            options={
+                "ordering": ("-created_at",),
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("state__in", ["known", "tombstone", "reserved", "failed", "released", "permanent"])
+                        ),
+                        name="inventory_order_stock_state_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("order_number", ""), _negated=True),
+                            models.Q(
+                                ("state__in", ("tombstone", "failed")),
+                                models.Q(("lines", []), _negated=True),
+                                _connector="OR",
+                            ),
+                        ),
+                        name="inventory_order_stock_knows_its_lines",
+                    ),
+                ],
+            },
+        ),
     ]

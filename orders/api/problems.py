@@ -26,6 +26,12 @@ from sagas.exceptions import TransactionConflict
 
 API_PREFIX = "/api/"
 RETRY_AFTER_SECONDS = 5
+# Members that cannot be accepted as they are, and the codes of these problems.
+REFUSED_MEMBERS: Mapping[type[orders.CheckoutRefused], tuple[str, str]] = {
+    orders.MixedCurrencies: ("/lines", "mixed-currencies"),
+    orders.TotalNotChargeable: ("/lines", "total-not-chargeable"),
+    orders.EventsOff: ("/coordination", "events-off"),
+}
 
 
 def handle_exception(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
@@ -83,12 +89,10 @@ def _describe_refusal(error: orders.OrdersError) -> Problem:
             total = {"amount_minor": error.amount_minor, "currency": error.currency}
             wrong = InputError(pointer="/expected_total", code="price_changed", detail=detail)
             return Problem(status=422, code="price-changed", detail=detail, errors=[wrong], members={"total": total})
-        case orders.MixedCurrencies():
-            wrong = InputError(pointer="/lines", code="mixed_currencies", detail=detail)
-            return Problem(status=422, code="mixed-currencies", detail=detail, errors=[wrong])
-        case orders.TotalNotChargeable():
-            wrong = InputError(pointer="/lines", code="total_not_chargeable", detail=detail)
-            return Problem(status=422, code="total-not-chargeable", detail=detail, errors=[wrong])
+        case orders.MixedCurrencies() | orders.TotalNotChargeable() | orders.EventsOff():
+            pointer, code = REFUSED_MEMBERS[type(error)]
+            wrong = InputError(pointer=pointer, code=code.replace("-", "_"), detail=detail)
+            return Problem(status=422, code=code, detail=detail, errors=[wrong])
         case orders.IdempotencyKeyReused():
             return Problem(status=422, code="idempotency-key-reused", detail=detail)
         case orders.RequestInFlight():

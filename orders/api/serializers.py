@@ -6,12 +6,13 @@ What comes in becomes the frozen requests of ``orders.requests``. What goes out 
 
 from typing import Any
 
+from django.conf import settings
 from django.core.validators import RegexValidator
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from orders.api.countries import COUNTRIES
-from orders.models import CURRENCY, MAX_LINES, MAX_QUANTITY
+from orders.models import CURRENCY, MAX_LINES, MAX_QUANTITY, Coordination
 from orders.reasons import Reason
 from orders.requests import Address, CheckoutRequest, LineRequest, Money
 from orders.summaries import DisplayStatus
@@ -86,6 +87,13 @@ class CheckoutSerializer(StrictSerializer):
         required=False, help_text="The shop sets the prices. If its total differs, the status is 422 `price-changed`."
     )
 
+    coordination = serializers.ChoiceField(
+        choices=Coordination.values,
+        required=False,
+        help_text="How the participants work together; the shop's choice by default. Without a transport of events,"
+        " `choreography` is refused: 422 `events-off`.",
+    )
+
     def validate_lines(self, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Take each SKU once."""
         seen: set[str] = set()
@@ -109,6 +117,7 @@ class CheckoutSerializer(StrictSerializer):
             payment_method=data["payment_method"],
             shipping_address=Address(**data["shipping_address"]),
             expected_total=Money(**expected) if expected is not None else None,
+            coordination=Coordination(data.get("coordination", settings.CHECKOUT_COORDINATION)),
         )
 
 
@@ -162,6 +171,9 @@ class OrderSerializer(serializers.Serializer):
     lines = LineSerializer(many=True)
     total = MoneySerializer()
     currency = serializers.CharField(help_text="ISO 4217.")
+    coordination = serializers.ChoiceField(
+        choices=Coordination.values, help_text="How the participants work together; the saga looks alike in both."
+    )
     saga = SagaSerializer(allow_null=True, help_text="Null after retention has deleted the saga.")
     created_at = serializers.DateTimeField()
 

@@ -57,6 +57,14 @@ class Migration(migrations.Migration):
                 ("ship_to_city", models.CharField(max_length=100)),
                 ("ship_to_postal_code", models.CharField(max_length=20)),
                 ("ship_to_country", models.CharField(max_length=2)),
+                (
+                    "coordination",
+                    models.CharField(
+                        choices=[("orchestration", "Orchestration"), ("choreography", "Choreography")],
+                        default="orchestration",
+                        max_length=13,
+                    ),
+                ),
                 ("saga_id", models.UUIDField(editable=False, help_text="Id of the checkout saga.", unique=True)),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
                 (
@@ -253,5 +261,55 @@ class Migration(migrations.Migration):
                 condition=models.Q(("unit_price_minor__gte", 1), ("unit_price_minor__lte", 1000000000000)),
                 name="orders_line_price_in_range",
             ),
+        ),
+        migrations.CreateModel(
+            name="OrderFacts",
+            fields=[
+                (
+                    "order",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="facts",
+                        serialize=False,
+                        to="orders.order",
+                    ),
+                ),
+                ("paid_at", models.DateTimeField(blank=True, null=True)),
+                ("reserved_at", models.DateTimeField(blank=True, null=True)),
+                ("quoted_at", models.DateTimeField(blank=True, null=True)),
+                ("refunded_at", models.DateTimeField(blank=True, null=True)),
+                ("released_at", models.DateTimeField(blank=True, null=True)),
+                ("booked_at", models.DateTimeField(blank=True, null=True)),
+                ("shipped_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "reminded_at",
+                    models.DateTimeField(blank=True, help_text="When the cancellation was published again.", null=True),
+                ),
+            ],
+            options={
+                "verbose_name_plural": "order facts",
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("booked_at", None), ("shipped_at", None)),
+                            models.Q(
+                                ("paid_at__isnull", False), ("quoted_at__isnull", False), ("reserved_at__isnull", False)
+                            ),
+                            _connector="OR",
+                        ),
+                        name="orders_facts_confirmed_before_carried_out",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("reminded_at", None),
+                            ("paid_at__isnull", False),
+                            ("reserved_at__isnull", False),
+                            _connector="OR",
+                        ),
+                        name="orders_facts_reminded_of_an_effect",
+                    ),
+                ],
+            },
         ),
     ]

@@ -334,4 +334,71 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
+        migrations.CreateModel(
+            name="OrderPayment",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("order_number", models.CharField(max_length=64, unique=True)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("tombstone", "Cancelled before it was placed"),
+                            ("charging", "Charging"),
+                            ("completed", "Completed"),
+                            ("failed", "Failed"),
+                            ("refunding", "Refunding"),
+                            ("refunded", "Refunded"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "is_cancelled",
+                    models.BooleanField(default=False, help_text="Whether the order was cancelled during the charge."),
+                ),
+                (
+                    "key",
+                    models.CharField(
+                        blank=True, help_text="Key of the charge, which the payment has, too.", max_length=120
+                    ),
+                ),
+                (
+                    "amount_minor",
+                    models.PositiveBigIntegerField(default=0, help_text="In the currency's smallest unit."),
+                ),
+                ("currency", models.CharField(blank=True, max_length=3)),
+                ("payment_method", models.CharField(blank=True, max_length=64)),
+                ("created_at", models.DateTimeField(db_index=True, default=django.utils.timezone.now, editable=False)),
+                ("changed_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+            ],
+            options={
+                "ordering": ("-created_at",),
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("state__in", ["tombstone", "charging", "completed", "failed", "refunding", "refunded"])
+                        ),
+                        name="payments_order_payment_state_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("order_number", ""), _negated=True),
+                            models.Q(
+                                ("state__in", ("tombstone", "failed")),
+                                models.Q(("amount_minor__gt", 0), models.Q(("key", ""), _negated=True)),
+                                _connector="OR",
+                            ),
+                        ),
+                        name="payments_order_payment_knows_its_charge",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("is_cancelled", False), models.Q(("state", "completed"), _negated=True), _connector="OR"
+                        ),
+                        name="payments_order_payment_cancelled_is_not_kept",
+                    ),
+                ],
+            },
+        ),
     ]

@@ -94,6 +94,8 @@ class ChoreographyDefinition:
     """Function, or its dotted path, that asks the deciding participant to cancel, by the saga's key."""
     on_cancel: ClassVar[AskFunction | str | None]
     """The same for an operator's or a customer's cancel."""
+    on_overdue: ClassVar[AskFunction | str | None]
+    """The same, called while an effect that was reported is not undone within its limit: what undoes it may be lost."""
     digest: ClassVar[str]
     """SHA-256 of what running sagas depend on."""
 
@@ -186,7 +188,7 @@ def _sender_of(name: str) -> str:
 def _read_meta(cls: type[ChoreographyDefinition]) -> None:
     meta, where = cls.__dict__.get("Meta"), f"{cls.__module__}.{cls.__qualname__}"
     known = {
-        "name", "version", "begins_with", "cancelled_by", "limit", "deadline", "on_deadline", "on_cancel",
+        "name", "version", "begins_with", "cancelled_by", "limit", "deadline", "on_deadline", "on_cancel", "on_overdue",
     }  # fmt: skip
     given = {key: value for key, value in vars(meta).items() if not key.startswith("__")} if meta else {}
     if unknown := sorted(set(given) - known):
@@ -207,6 +209,7 @@ def _read_meta(cls: type[ChoreographyDefinition]) -> None:
     options.check_duration(cls.deadline, f"{where}.Meta.deadline", longest=options.MAX_DEADLINE)
     cls.on_deadline = _check_ask(given.get("on_deadline"), f"{where}.Meta.on_deadline")
     cls.on_cancel = _check_ask(given.get("on_cancel"), f"{where}.Meta.on_cancel")
+    cls.on_overdue = _check_ask(given.get("on_overdue"), f"{where}.Meta.on_overdue")
     if cls.deadline is not None and cls.on_deadline is None:
         raise DefinitionError(f"{where}.Meta.deadline needs on_deadline: the function that asks to cancel then.")
 

@@ -73,6 +73,7 @@ def look_after(saga_id: UUID) -> None:
     try:
         with own_transaction(database):
             is_asked = _ask_at_deadline(saga)
+            _remind_of_undoing(saga)
             work = SagaUnitOfWork.lock(saga_id)
             if SagaState(work.saga.state).is_open:
                 _look(work, is_asked=is_asked)
@@ -91,6 +92,15 @@ def _ask_at_deadline(saga: Saga) -> bool:
         return False
     ask_to_cancel(definition.on_deadline, saga)
     return True
+
+
+def _remind_of_undoing(saga: Saga) -> None:
+    """Tell who decides that a reported effect is not undone within its limit, so that it may cancel once more."""
+    now, definition = clock.read_now(get_settings().database), find(saga.definition, saga.version)
+    if definition is None or definition.on_overdue is None:
+        return
+    if any(debt["undoes"] and progress.moment_of(debt["due_at"]) <= now for debt in saga.owed):
+        resolve(definition.on_overdue)(str(saga.input["key"]))
 
 
 def _look(work: SagaUnitOfWork, *, is_asked: bool) -> None:

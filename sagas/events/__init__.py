@@ -8,13 +8,26 @@ import importlib
 import typing
 
 from .declaration import Personal, event
-from .errors import EventError, EventRefused, NotYet
+from .errors import ContractViolated, EventError, EventRefused, NotYet
 from .handlers import Received, on
+from .reactions import Cell, react
 
 if typing.TYPE_CHECKING:
     from .outbox import publish
 
-__all__ = ["EventError", "EventRefused", "NotYet", "Personal", "Received", "event", "on", "publish"]
+__all__ = [
+    "Cell",
+    "ContractViolated",
+    "EventError",
+    "EventRefused",
+    "NotYet",
+    "Personal",
+    "Received",
+    "event",
+    "on",
+    "publish",
+    "react",
+]
 
 # Names that need the models, and their modules.
 _LAZY = {"publish": "outbox"}

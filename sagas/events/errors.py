@@ -6,7 +6,8 @@
     └── EventError
         ├── EventRefused      an event cannot be published or read: its data, size, key or version
         ├── NotYet            raised *by* handlers: what this event builds on has not arrived
-        └── TransportError
+        ├── ContractViolated  raised *by* handlers: its sender must not send this event now
+    └── TransportError
             ├── BrokerAway    the broker cannot be reached, is full or does not answer; nothing is known
             └── SendRefused   the broker refuses this one message
 """
@@ -27,6 +28,13 @@ class NotYet(EventError):
 
     The event is stored and tried again when another event of its key is handled, and by back-off. It is no failure: it
     holds nothing back and spends no budget.
+    """
+
+
+class ContractViolated(EventError):
+    """A handler was called with an event that its sender must not send in this state.
+
+    The event is parked for an operator: it is not tried again and holds nothing back.
     """
 
 

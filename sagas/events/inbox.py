@@ -32,7 +32,7 @@ from ..exceptions import TransactionEnded, describe_error
 from ..models import InboxEvent, InboxKey, InboxState
 from ..transactions import ConnectionAltered, guarded_connections, is_intact, own_transaction, require_kept
 from .cloudevents import Incoming
-from .errors import EventError, NotYet
+from .errors import ContractViolated, EventError, NotYet
 from .handlers import Handler, Received, current
 from .settings import get_event_settings
 
@@ -452,7 +452,7 @@ def _note_commit(arrival: Arrival, failure: TransactionEnded) -> Result:
 
 
 def _record_failure(alias: str, lock: InboxKey | None, row: InboxEvent, failure: BaseException) -> Result:
-    """Record a failed run: not yet, retrying with a back-off, or dead.
+    """Record a failed run: not yet, parked, retrying with a back-off, or dead.
 
     Tx: must be inside one, with the key locked.
     """
@@ -469,6 +469,13 @@ def _record_failure(alias: str, lock: InboxKey | None, row: InboxEvent, failure:
         if lock is not None and not lock.awaits:
             InboxKey.objects.using(alias).filter(pk=lock.pk).update(awaits=True)
         return Result.NOT_YET
+    if isinstance(failure, ContractViolated):
+        row.state, row.traceback, row.due_at = InboxState.PARKED.value, "", None
+        row.attempts += 1
+        row.save(using=alias)
+        _release(alias, lock, row, now)
+        logger.error("Event parked: its sender must not send it now.", extra={**facts, "error": row.error})
+        return Result.PARKED
     retry = get_event_settings().retry
     row.attempts += 1
     elapsed = (now - row.received_at).total_seconds()

@@ -150,7 +150,7 @@ class IntentUnitOfWork(SagaUnitOfWork):
             input=inputs.load(declared.input, self.row.input),
             result=step.result or {} if has_succeeded else {},
             reason="" if has_succeeded else str(cause.get("message", "")) or str(cause.get("reason", "")),
-            error_class="" if has_succeeded else str(cause.get("error_class", "")),
+            error_class=str(cause.get("error_class", "")) if cause.get("kind") == "refused" else "",
             is_assumed=step.is_assumed,
             is_late=is_late,
         )

@@ -37,7 +37,7 @@ class InboxState(StrEnum):
     NOT_YET = "not_yet"  #: what it builds on has not arrived; tried again with each event of its key and by back-off
     HELD = "held"  #: an earlier event of its key failed; it follows when that one is handled or discarded
     DEAD = "dead"  #: its handler failed too often, or killed its process; an operator decides
-    PARKED = "parked"  #: it cannot be read, is unknown, or its sender has no authority; it was never run
+    PARKED = "parked"  #: unreadable, unknown, or not its sender's to send, ever or now; it changed nothing
     DISCARDED = "discarded"  #: an operator gave it up
 
 

@@ -252,4 +252,77 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
+        migrations.CreateModel(
+            name="OrderShipment",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("order_number", models.CharField(max_length=64, unique=True)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("known", "Known"),
+                            ("tombstone", "Cancelled before it was quoted"),
+                            ("quoting", "Quoting"),
+                            ("quoted", "Quoted"),
+                            ("refused", "Refused"),
+                            ("booking", "Booking"),
+                            ("booked", "Booked"),
+                            ("cancelled", "Cancelled"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "is_cancelled",
+                    models.BooleanField(default=False, help_text="Whether the order was cancelled during the quote."),
+                ),
+                (
+                    "address",
+                    models.JSONField(blank=True, default=dict, help_text="Delivery address, as the order was placed."),
+                ),
+                ("created_at", models.DateTimeField(db_index=True, default=django.utils.timezone.now, editable=False)),
+                ("changed_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+            ],
+            options={
+                "ordering": ("-created_at",),
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            (
+                                "state__in",
+                                [
+                                    "known",
+                                    "tombstone",
+                                    "quoting",
+                                    "quoted",
+                                    "refused",
+                                    "booking",
+                                    "booked",
+                                    "cancelled",
+                                ],
+                            )
+                        ),
+                        name="shipping_order_shipment_state_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("order_number", ""), _negated=True),
+                            models.Q(
+                                ("state__in", ("tombstone", "refused")),
+                                models.Q(("address", {}), _negated=True),
+                                _connector="OR",
+                            ),
+                        ),
+                        name="shipping_order_shipment_knows_its_address",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("is_cancelled", False), ("state__in", ("quoting", "refused")), _connector="OR"
+                        ),
+                        name="shipping_order_shipment_cancelled_is_not_booked",
+                    ),
+                ],
+            },
+        ),
     ]

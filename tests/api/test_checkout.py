@@ -66,7 +66,8 @@ def test_accepted_checkout_answers_202_with_the_order_and_its_address(customer: 
     assert response["Content-Type"] == "application/json"
     assert "Preference-Applied" not in response
     assert body == customer.get(response["Location"]).json()
-    assert list(body) == ["number", "status", "reason", "lines", "total", "currency", "saga", "created_at"]
+    members = ["number", "status", "reason", "lines", "total", "currency", "coordination", "saga", "created_at"]
+    assert list(body) == members
     assert (body["number"], body["status"], body["reason"]) == (order.number, "processing", None)
     assert body["lines"][0] == {
         "sku": "TEA-EARL-GREY",

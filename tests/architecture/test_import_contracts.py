@@ -23,8 +23,9 @@ PLANTED = {
     "The engine inside: imports go down only": ("sagas/engine/notify/eager.py", "import sagas.engine.claim"),
     "The console inside: imports go down only": ("sagas/admin/ui/excerpt.py", "import sagas.admin.saga_admin"),
     "The operators' room inside: imports go down only": ("sagas/operators/actor.py", "import sagas.operators.bulk"),
-    "Participants do not know one another": ("payments/money.py", "import shipping.states"),
-    "Participants do not know the orders": ("inventory/exceptions.py", "import orders.numbers"),
+    "Participants know one another by their events alone": ("payments/money.py", "import shipping.states"),
+    "Participants know the orders by their events alone": ("inventory/exceptions.py", "import orders.numbers"),
+    "Events know nothing of their apps": ("inventory/events.py", "import inventory.models"),
     "The orders use participants by their services, exceptions and events alone": (
         "orders/transitions.py",
         "import payments.models",
