@@ -6,6 +6,7 @@ Who did what, and why, is kept with the event, in the database of the participan
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 
+from ..events import dead_count
 from ..events.operations import OperationResult, Order, discard_event, replay_event, retry_event
 from .actor import Actor
 from .operations import check_text
@@ -53,9 +54,11 @@ def operate(
     """
     actor.require(PERMISSIONS[operation])
     checked = check_text(reason, "The reason")
-    return _FUNCTIONS[operation](
+    result = _FUNCTIONS[operation](
         Order(event_id=event_id, actor=actor.name, reason=checked, consumer=consumer, source=source, version=version)
     )
+    dead_count.forget()
+    return result
 
 
 def plan(
