@@ -9,7 +9,7 @@ from django.db import connections
 
 from sagas import clock
 from sagas.core.retry import RetryPolicy
-from sagas.events import catalogue, relay
+from sagas.events import catalogue, declaration, handlers, relay
 from sagas.events.transports.memory import Broker, get_broker
 
 from . import world
@@ -20,6 +20,23 @@ EVENTS: dict[str, Any] = {
     "RELAY_ON_COMMIT": False,
     "RETRY": RetryPolicy(attempts=3, base=1.0, cap=1.0, factor=1.0),
 }
+
+
+@pytest.fixture
+def whole_catalogue() -> None:
+    """Ask for the events of the shop, too."""
+
+
+@pytest.fixture(autouse=True)
+def _only_events_of_tests(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the events and handlers of the shop out of the catalogue."""
+    if "whole_catalogue" in request.fixturenames:
+        return
+    declared = {name: one for name, one in declaration._by_name.items() if one.module.startswith("tests.")}
+    monkeypatch.setattr(declaration, "_by_name", declared)
+    monkeypatch.setattr(declaration, "_by_class", {one.schema: one for one in declared.values()})
+    kept = [one for one in handlers._handlers if one.function.__module__.startswith("tests.")]
+    monkeypatch.setattr(handlers, "_handlers", kept)
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ def resolve(document: Any, reference: str) -> Any:
     return document
 
 
-def test_committed_document_is_in_sync() -> None:
+def test_committed_document_is_in_sync(whole_catalogue: None) -> None:
     own = ("tests.", "benchmarks.")
     entries = [one for one in asyncapi.list_entries("flow") if not one.event.module.startswith(own)]
     assert yaml.safe_load(COMMITTED.read_text()) == asyncapi.describe(entries)
