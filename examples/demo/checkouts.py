@@ -5,12 +5,12 @@ from typing import Any
 
 from payments.gateways.ledger import LedgerOutcome, SandboxOperation
 from payments.states import OperationKind
+from sagas.core.states import Coordination
 
 from .client import OPEN_STATUSES, ShopClient
 
 CUSTOMER = ("customer", "customer")
 SERVED = "H91 E2V4"
-ORCHESTRATION, CHOREOGRAPHY = "orchestration", "choreography"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class DemoCheckout:
     quantity: int = 1
     payment_method: str = "pm_card_visa"
     postal_code: str = SERVED
-    coordination: str = ORCHESTRATION
+    coordination: Coordination = Coordination.ORCHESTRATION
     is_cancelled: bool = False
     saga_state: str = "compensated"
     order_status: str = "cancelled"
@@ -35,7 +35,7 @@ class DemoCheckout:
     @property
     def style(self) -> str:
         """Return its coordination in words."""
-        return "Checkout by events" if self.coordination == CHOREOGRAPHY else "Checkout"
+        return "Checkout by events" if self.coordination == Coordination.CHOREOGRAPHY else "Checkout"
 
     def place(self, client: ShopClient) -> dict[str, Any]:
         """Place the checkout through the REST endpoint, and cancel it if it is to be cancelled.
@@ -77,13 +77,13 @@ def describe_checkout(
     payment_method: str,
     *,
     postal_code: str = SERVED,
-    coordination: str = ORCHESTRATION,
+    coordination: Coordination = Coordination.ORCHESTRATION,
 ) -> dict[str, object]:
     """Return the body of a checkout request."""
     return {
         "lines": [{"sku": sku, "quantity": quantity}],
         "payment_method": payment_method,
-        "coordination": coordination,
+        "coordination": coordination.value,
         "shipping_address": {
             "name": "Ada Customer",
             "line1": "1 Harbour Street",
@@ -124,21 +124,21 @@ COMMANDED = (
 )
 WORKS_BY_EVENTS = DemoCheckout(
     title="everything works",
-    coordination=CHOREOGRAPHY,
+    coordination=Coordination.CHOREOGRAPHY,
     saga_state="completed",
     order_status="confirmed",
     payments_kept=1,
 )
 BY_EVENTS = (
     WORKS_BY_EVENTS,
-    DemoCheckout(title="out of stock", sku="SCONE-SOLD-OUT", coordination=CHOREOGRAPHY),
-    DemoCheckout(title="payment declined", payment_method="pm_card_declined", coordination=CHOREOGRAPHY),
-    DemoCheckout(title="address not served", postal_code="00000", coordination=CHOREOGRAPHY),
+    DemoCheckout(title="out of stock", sku="SCONE-SOLD-OUT", coordination=Coordination.CHOREOGRAPHY),
+    DemoCheckout(title="payment declined", payment_method="pm_card_declined", coordination=Coordination.CHOREOGRAPHY),
+    DemoCheckout(title="address not served", postal_code="00000", coordination=Coordination.CHOREOGRAPHY),
     # Its payment is being retried, so that the cancel is never too late.
     DemoCheckout(
         title="cancelled by the customer",
         payment_method="pm_card_unavailable",
-        coordination=CHOREOGRAPHY,
+        coordination=Coordination.CHOREOGRAPHY,
         is_cancelled=True,
     ),
 )

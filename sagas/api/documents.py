@@ -18,6 +18,7 @@ from ..operators.visibility import show_error
 
 # A retry is for one step, or for all that wait.
 STEP_ACTIONS = preconditions.STEP_REQUIRED | {Operation.RETRY}
+DEBT = ("step", "by", "types", "since", "due_at")
 
 
 def describe_whole(saga_id: UUID, *, actor: Actor, with_errors: bool) -> dict[str, Any]:
@@ -42,6 +43,8 @@ def describe_whole(saga_id: UUID, *, actor: Actor, with_errors: bool) -> dict[st
     ]
     return {
         **listed.as_dict(with_errors=with_errors),
+        "coordination": snapshot.saga.coordination,
+        "owed": [{name: debt[name] for name in DEBT} for debt in snapshot.saga.owed],
         "steps": steps,
         "actions": [
             {"operation": plan.operation.value, "is_allowed": plan.is_allowed, "refusal": plan.refusal}

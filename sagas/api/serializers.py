@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from ..core.definition.remedies import SUGGESTIONS
-from ..core.states import Direction
+from ..core.states import Coordination, Direction
 from ..models import BulkResult, BulkState
 from ..operators.bulk.freezing import MAX_SELECTED
 from ..operators.bulk.preconditions import BULK_OPERATIONS
@@ -123,7 +123,17 @@ class SagaActionStateSerializer(serializers.Serializer):  # type: ignore[type-ar
     refusal = serializers.CharField(allow_blank=True)
 
 
+class SagaDebtSerializer(serializers.Serializer):  # type: ignore[type-arg]
+    step = serializers.CharField()
+    by = serializers.CharField(help_text="The participant.")
+    types = serializers.ListField(child=serializers.CharField(), help_text="Events, one of which is owed.")
+    since = serializers.DateTimeField()
+    due_at = serializers.DateTimeField(help_text="The end of its limit.")
+
+
 class SagaDocumentSerializer(SagaSummarySerializer):
+    coordination = serializers.ChoiceField(choices=[style.value for style in Coordination])
+    owed = SagaDebtSerializer(many=True, help_text="What participants owe to a choreographed saga.")
     steps = SagaStepDocumentSerializer(many=True)
     actions = SagaActionStateSerializer(many=True, help_text="Operations on the whole saga, for this account.")
 

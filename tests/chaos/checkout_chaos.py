@@ -5,11 +5,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sagas.core.states import Coordination
 from tests.end_to_end import ledger_audit
 from tests.processes import wait_until
 
-from .breaking import Breakers, BrokerBreaker, DatabaseBreaker, WebBreaker, WorkerBreaker
+from .breaking import Breaker, Breakers, BrokerBreaker, DatabaseBreaker, WebBreaker, WorkerBreaker
 from .customers import Customers, Sales
+from .event_breaking import EventProcessBreaker, StreamBreaker
 from .kinds import choose_kinds
 from .recovering import LOST, measure_recoveries
 from .report import Report
@@ -18,6 +20,7 @@ from .settling import (
     count_ends,
     find_lost_business,
     find_share_confirmed,
+    find_unsettled_events,
     find_wrong_ends,
     list_held_orders,
     read_ends,
@@ -26,6 +29,8 @@ from .settling import (
 from .testbed import Testbed
 
 SETTLED_WITHIN_SECONDS = 60.0
+# What the broker lost is missed after RESEND_AFTER, and sent again by the next but one reconciliation.
+EVENTS_SETTLED_WITHIN_SECONDS = 150.0
 LONGEST_CHAOS = 120.0  # seconds after the last checkout in which a slow machine must inject every fault once
 
 
@@ -33,11 +38,12 @@ LONGEST_CHAOS = 120.0  # seconds after the last checkout in which a slow machine
 class Plan:
     """Intensity of a run.
 
-    calm, checkouts: number placed before and during the faults. seconds: maximum duration. per_second: maximum
-    rate. backlog: none are placed while more sagas are active. worker_seconds, broker_seconds,
-    database_seconds, web_seconds: between two faults of a kind.
+    coordination: of all checkouts. calm, checkouts: number placed before and during the faults. seconds: maximum
+    duration. per_second: maximum rate. backlog: none are placed while more sagas are active. worker_seconds,
+    broker_seconds, database_seconds, web_seconds, event_seconds, stream_seconds: between two faults of a kind.
     """
 
+    coordination: Coordination = Coordination.ORCHESTRATION
     calm: int
     checkouts: int
     seconds: float | None = None
@@ -48,6 +54,13 @@ class Plan:
     broker_seconds: tuple[float, float] = (10.0, 10.0)
     database_seconds: tuple[float, float] = (20.0, 20.0)
     web_seconds: tuple[float, float] = (25.0, 35.0)
+    event_seconds: tuple[float, float] = (2.0, 8.0)
+    stream_seconds: tuple[float, float] = (10.0, 15.0)
+
+    @property
+    def is_by_events(self) -> bool:
+        """Return whether the checkouts are choreographed."""
+        return self.coordination == Coordination.CHOREOGRAPHY
 
 
 def run_chaos(testbed: Testbed, plan: Plan, *, progress: Callable[[int], None] = lambda _placed: None) -> Report:
@@ -56,15 +69,7 @@ def run_chaos(testbed: Testbed, plan: Plan, *, progress: Callable[[int], None] =
     progress: called with the number of checkouts after each one placed under chaos.
     Raises: AssertionError if anything is still active a minute after the last fault.
     """
-    workers = WorkerBreaker(testbed, every=plan.worker_seconds, seed=plan.seed)
-    breakers = Breakers(
-        all=[
-            workers,
-            BrokerBreaker(testbed, every=plan.broker_seconds, seed=plan.seed),
-            DatabaseBreaker(testbed, every=plan.database_seconds, seed=plan.seed),
-            WebBreaker(testbed, every=plan.web_seconds, seed=plan.seed),
-        ]
-    )
+    breakers = make_breakers(testbed, plan)
     chance = random.Random(plan.seed)
     calm = place(testbed, plan, plan.calm, random.Random(chance.random()))
     breakers.start()
@@ -75,8 +80,25 @@ def run_chaos(testbed: Testbed, plan: Plan, *, progress: Callable[[int], None] =
     finally:
         breakers.finish()
     seconds = time.monotonic() - started_at
-    settled_seconds = wait_until_settled(testbed.project, patience_seconds=SETTLED_WITHIN_SECONDS)
+    patience_seconds = EVENTS_SETTLED_WITHIN_SECONDS if plan.is_by_events else SETTLED_WITHIN_SECONDS
+    settled_seconds = wait_until_settled(testbed.project, patience_seconds=patience_seconds)
     return describe(testbed, calm, disturbed, breakers, seconds=seconds, settled_seconds=settled_seconds)
+
+
+def make_breakers(testbed: Testbed, plan: Plan) -> Breakers:
+    """Start the processes that are killed, and return the breakers of everything that the checkouts need."""
+    breakers: list[Breaker] = [
+        WorkerBreaker(testbed, every=plan.worker_seconds, seed=plan.seed),
+        BrokerBreaker(testbed, every=plan.broker_seconds, seed=plan.seed),
+        DatabaseBreaker(testbed, every=plan.database_seconds, seed=plan.seed),
+        WebBreaker(testbed, every=plan.web_seconds, seed=plan.seed),
+    ]
+    if plan.is_by_events:
+        breakers += [
+            EventProcessBreaker(testbed, every=plan.event_seconds, seed=plan.seed),
+            StreamBreaker(testbed, every=plan.stream_seconds, seed=plan.seed),
+        ]
+    return Breakers(all=breakers)
 
 
 def place(
@@ -95,6 +117,7 @@ def place(
 
     customers = Customers(
         client=testbed.shop.client,
+        coordination=plan.coordination,
         per_second=plan.per_second,
         may_place=may_place,
         seed=chance.getrandbits(64),
@@ -117,6 +140,7 @@ def describe(
         *disturbed.wrong,
         *find_wrong_ends(kinds, ends),
         *find_lost_business(share_confirmed),
+        *find_unsettled_events(project),
         *ledger_audit.find_forbidden(project),
         *ledger_audit.find_differences(project, testbed.shop.accepted, list_held_orders(ends)),
     ]

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from examples.demo.client import Answer, ShopClient
+from sagas.core.states import Coordination
 
 from .kinds import Kind
 
@@ -62,11 +63,13 @@ class Sales:
 class Customers:
     """Customers who place checkouts from several threads.
 
-    per_second: maximum over all threads. may_place: awaited before each request. seed: of their choices.
-    seconds: nothing is placed after this time; None: no limit. progress: called with the number done after each.
+    coordination: of all their checkouts. per_second: maximum over all threads. may_place: awaited before
+    each request. seed: of their choices. seconds: nothing is placed after this time; None: no limit. progress: called
+    with the number done after each.
     """
 
     client: ShopClient
+    coordination: Coordination = Coordination.ORCHESTRATION
     threads: int = 4
     per_second: float = 20.0
     may_place: Callable[[], bool] = lambda: True
@@ -95,7 +98,7 @@ class Customers:
 
     def _place(self, kind: Kind, chance: random.Random, sales: Sales) -> None:
         # Independent of the seed: another test of the same shop with the same seed would get this order.
-        body, key, started_at = kind.describe(chance), str(uuid.uuid4()), time.monotonic()
+        body, key, started_at = kind.describe(chance, self.coordination), str(uuid.uuid4()), time.monotonic()
         is_first = True
         while time.monotonic() < started_at + GIVE_UP_SECONDS:
             answer = self._ask(body, key, sales)

@@ -4,6 +4,7 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
+from sagas.core.states import Coordination
 from tests.end_to_end.shops import describe_checkout
 
 CONFIRMED, CANCELLED, NEEDS_PERSON = "confirmed", "cancelled", "needs a person"
@@ -34,10 +35,13 @@ class Kind:
         """Return how it may end under faults: never better than without."""
         return frozenset({self.end}) | SPENT
 
-    def describe(self, chance: random.Random) -> dict[str, Any]:
+    def describe(
+        self, chance: random.Random, coordination: Coordination = Coordination.ORCHESTRATION
+    ) -> dict[str, Any]:
         """Return the body of such a checkout."""
         sku = self.sku or chance.choice(("TEA-EARL-GREY", "TEA-SENCHA", "MUG-WHITE"))
-        return describe_checkout(self.payment_method, sku=sku, postal_code=self.postal_code)
+        body = describe_checkout(self.payment_method, sku=sku, postal_code=self.postal_code)
+        return {**body, "coordination": coordination.value}
 
 
 KINDS = (

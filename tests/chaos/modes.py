@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+from sagas.core.states import Coordination
 from tests.end_to_end import ledger_audit
 from tests.processes import UNHURRIED_ENGINE, wait_until
 
@@ -16,7 +17,7 @@ from .kinds import choose_kinds
 from .recovering import measure_recoveries
 from .report import find_percentile, write_bound, write_counts, write_spread
 from .settling import count_active, list_held_orders, read_ends, wait_until_settled
-from .testbed import RECOVERY_BOUND_SECONDS, Testbed, open_testbed
+from .testbed import EVENT_ENGINE, PATIENT_ENGINE, RECOVERY_BOUND_SECONDS, Testbed, open_testbed
 
 # Time for a worker to start a child, fetch a message and open a connection on a busy machine.
 MACHINE_SECONDS = 5.0
@@ -54,12 +55,17 @@ class Progress:
             echo(f"  {now - self.started_at:.0f} s: {done} of {self.total} {self.what}")
 
 
-def run_chaos_mode(directory: Path, *, checkouts: int, seconds: float | None, per_second: float, seed: int) -> int:
-    """Place checkouts while workers, broker, database and web server are killed repeatedly."""
-    echo(f"Chaos: {checkouts} checkouts, seed {seed}.")
+def run_chaos_mode(
+    directory: Path, *, checkouts: int, seconds: float | None, per_second: float, seed: int, coordination: Coordination
+) -> int:
+    """Place checkouts while workers, broker, database, web server and what carries events are killed repeatedly."""
+    echo(f"Chaos: {checkouts} checkouts, {coordination}, seed {seed}.")
     calm = max(checkouts // 10, 20)
-    plan = Plan(calm=calm, checkouts=checkouts, seconds=seconds, per_second=per_second, seed=seed)
-    with open_testbed(directory, step_seconds=STEP_SECONDS) as testbed:
+    plan = Plan(
+        coordination=coordination, calm=calm, checkouts=checkouts, seconds=seconds, per_second=per_second, seed=seed
+    )
+    engine = EVENT_ENGINE if plan.is_by_events else PATIENT_ENGINE
+    with open_testbed(directory, engine=engine, step_seconds=STEP_SECONDS) as testbed:
         report = run_chaos(testbed, plan, progress=Progress("checkouts placed", checkouts))
     echo(report.render())
     return int(bool(report.wrong))

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import django
 
+from sagas.core.states import Coordination
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one mode.
@@ -33,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
             seconds=options.seconds,
             per_second=options.per_second,
             seed=options.seed,
+            coordination=Coordination(options.coordination),
         )
 
 
@@ -44,6 +47,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--seconds", type=float, help="place for so long at most (default: until all are placed)")
     add("--per-second", type=float, default=20.0, help="at most so many a second (default: 20)")
     add("--seed", type=int, default=1, help="of all that is chosen by chance (default: 1)")
+    add("--coordination", default="orchestration", choices=[style.value for style in Coordination], help="their style")
     add("--kills", type=int, default=0, help="only kill workers at work, so often, and measure the recovery")
     add("--frozen-broker", action="store_true", help="only compare checkouts with a frozen and a working broker")
     add("--rounds", type=int, default=5, help="with --frozen-broker: how often each is measured (default: 5)")

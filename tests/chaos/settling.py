@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import psycopg
 
 from benchmarks.stories import GENERATED_BY
+from tests.end_to_end import ledger_audit
 from tests.processes import Project
 
 from .kinds import CANCELLED, CONFIRMED, CONFIRMED_AT_LEAST, NEEDS_PERSON, WORKS, Kind
@@ -14,12 +15,21 @@ from .kinds import CANCELLED, CONFIRMED, CONFIRMED_AT_LEAST, NEEDS_PERSON, WORKS
 ENDS = {"completed": CONFIRMED, "compensated": CANCELLED}
 LOOK_SECONDS = 0.2
 
-# A saga that waits for an operator may be retried, but not soon. Generated ones are due years ahead.
+# A saga that waits for an operator may be retried, but not soon. Generated ones are due years ahead. A choreographed
+# one waits for an operator only if one of its external calls does.
 RESTLESS = f"""
     SELECT s.id, s.state, s.hold, s.attention, s.due_at, s.queue FROM sagas_saga s WHERE s.closed_at IS NULL
       AND s.hold IS NULL AND s.started_by <> '{GENERATED_BY}'
-      AND NOT EXISTS (SELECT 1 FROM sagas_sagastep t WHERE t.saga_id = s.id AND t.hold IS NOT NULL)
-      AND NOT (s.attention <> '[]'::jsonb AND s.due_at > clock_timestamp() + interval '10 minutes')"""  # noqa: S608
+      AND CASE s.coordination WHEN 'choreography' THEN NOT s.attention ? 'intent_failing' ELSE
+          NOT EXISTS (SELECT 1 FROM sagas_sagastep t WHERE t.saga_id = s.id AND t.hold IS NOT NULL)
+          AND NOT (s.attention <> '[]'::jsonb AND s.due_at > clock_timestamp() + interval '10 minutes') END"""  # noqa: S608
+UNSETTLED_EVENTS = (
+    ("an event that was not sent", "SELECT type, key, state FROM sagas_outboxevent WHERE state <> 'sent'"),
+    ("an event that was not handled", """
+        SELECT consumer, type, key, state, error FROM sagas_inboxevent WHERE state <> 'handled'"""),
+    ("a closed saga to which something is owed", """
+        SELECT id, owed FROM sagas_saga WHERE closed_at IS NOT NULL AND owed <> '[]'::jsonb"""),
+)  # fmt: skip
 ENDED = """
     SELECT o.number, s.state, s.closed_at IS NULL AS is_open FROM orders_order o JOIN sagas_saga s ON s.id = o.saga_id
     """
@@ -38,6 +48,12 @@ def wait_until_settled(project: Project, *, patience_seconds: float) -> float:
             raise AssertionError(f"After {patience_seconds:.0f} seconds {len(restless)} sagas are at work:\n{rows}")
         time.sleep(LOOK_SECONDS)
     return time.monotonic() - started_at
+
+
+def find_unsettled_events(project: Project) -> Iterator[str]:
+    """Yield events that were lost, failed or stayed behind, and sagas that were closed too early."""
+    for what, statement in UNSETTLED_EVENTS:
+        yield from (f"{what}: {ledger_audit.show(row)}" for row in project.query(statement))
 
 
 def count_active(project: Project) -> int | None:

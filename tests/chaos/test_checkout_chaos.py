@@ -1,11 +1,14 @@
 """Checkouts while processes and servers die repeatedly: each accepted one ends once and correctly."""
 
+from dataclasses import replace
 from pathlib import Path
+
+from sagas.core.states import Coordination
 
 from .checkout_chaos import Plan, run_chaos
 from .kinds import CANCELLED, CONFIRMED, KINDS, NEEDS_PERSON
 from .settling import find_lost_business, find_share_confirmed, find_wrong_ends
-from .testbed import open_testbed
+from .testbed import EVENT_ENGINE, open_testbed
 
 # ``make chaos`` has 5,000 checkouts and longer pauses between faults of one kind.
 SHORT = Plan(
@@ -23,6 +26,11 @@ EVERY_FAULT = {
     "database ended (fast)", "database ended (immediate)", "database ended (killed)",
 }  # fmt: skip
 
+SHORT_BY_EVENTS = replace(
+    SHORT, coordination=Coordination.CHOREOGRAPHY, checkouts=60, event_seconds=(2.0, 4.0), stream_seconds=(2.0, 4.0)
+)
+EVERY_FAULT_OF_EVENTS = EVERY_FAULT | {"consumer killed", "relay killed", "stream trimmed", "group lost"}
+
 
 def test_nothing_is_lost_in_chaos(tmp_path: Path) -> None:
     """The report also fails if fewer than nine in ten of the checkouts that work were confirmed."""
@@ -33,6 +41,15 @@ def test_nothing_is_lost_in_chaos(tmp_path: Path) -> None:
     assert set(report.injected) == EVERY_FAULT
     assert report.lost_workers > 0
     assert report.accepted > SHORT.calm
+
+
+def test_nothing_is_lost_or_owed_in_chaos_by_events(tmp_path: Path) -> None:
+    with open_testbed(tmp_path, engine=EVENT_ENGINE, step_seconds=0.05) as testbed:
+        report = run_chaos(testbed, SHORT_BY_EVENTS)
+
+    assert report.wrong == [], report.render()
+    assert set(report.injected) == EVERY_FAULT_OF_EVENTS
+    assert report.accepted > SHORT_BY_EVENTS.calm
 
 
 def test_cancelling_or_holding_everything_is_detected() -> None:

@@ -25,6 +25,19 @@ PATIENT_ENGINE: Mapping[str, Any] = {
     "RETRY": {"attempts": 10, "base": 0.1, "cap": 0.5},
     "COMPENSATION_RETRY": {"attempts": 30, "base": 0.1, "cap": 0.5, "after_budget": 3600.0},
 }
+# Likewise for events: consumers die so often that a delivery is repeated for no fault of its own, and the broker loses
+# everything every few seconds.
+EVENT_ENGINE: Mapping[str, Any] = {
+    **PATIENT_ENGINE,
+    "EVENTS": {
+        "RETRY": {"attempts": 30, "base": 0.1, "cap": 1.0},
+        "DELIVERIES_MAX": 30,
+        "RESEND_AFTER": 3.0,
+        "RESENDS_MAX": 12,
+        "SEND_TIMEOUT": 2.0,
+        "OPTIONS": {"claim_idle_ms": 1000},
+    },
+}
 LEASE_SECONDS = PATIENT_ENGINE["TIMEOUT"] + PATIENT_ENGINE["LEASE_MARGIN"]
 RECOVERY_BOUND_SECONDS = LEASE_SECONDS + PATIENT_ENGINE["WAKEUP_INTERVAL"] + 2 * PATIENT_ENGINE["SWEEP_INTERVAL"]
 

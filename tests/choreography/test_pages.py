@@ -95,6 +95,19 @@ def test_page_names_the_debt_at_its_step(console: Client) -> None:
     assert "choreography: participants react to events" in text
 
 
+def test_document_names_the_debt(console: Client) -> None:
+    saga = tell(begin(), Paid)
+    [debt] = read(saga).owed
+    document = console.get(f"/api/v1/sagas/{saga.pk}/").json()
+    assert document["coordination"] == "choreography"
+    assert document["owed"] == [
+        {
+            "step": "stock", "by": "inventory", "types": ["ChorStored", "ChorShort"],
+            "since": debt["since"], "due_at": debt["due_at"],
+        },
+    ]  # fmt: skip
+
+
 def test_operation_page_says_what_a_cancel_does(console: Client) -> None:
     saga = begin()
     text = console.get(f"{LIST}{saga.pk}/act/cancel/").content.decode()
