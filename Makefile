@@ -59,9 +59,9 @@ test-scale: install-dev ## Query a million sagas and clean them up during checko
 	$(PYTEST) -s tests/scale
 
 .PHONY: chaos
-chaos: install-dev ## Kill parts of the shop for most of an hour, and report. CHECKOUTS=5000 EVENT_CHECKOUTS=1000 KILLS=200
+chaos: install-dev ## Kill parts of the shop for most of an hour, and report. CHECKOUTS=5000 EVENT_CHECKOUTS=300 KILLS=200
 	$(BIN)/python -m tests.chaos.run --checkouts $(or $(CHECKOUTS),5000)
-	$(BIN)/python -m tests.chaos.run --coordination choreography --checkouts $(or $(EVENT_CHECKOUTS),1000)
+	$(BIN)/python -m tests.chaos.run --coordination choreography --checkouts $(or $(EVENT_CHECKOUTS),300)
 	$(BIN)/python -m tests.chaos.run --kills $(or $(KILLS),200)
 	$(BIN)/python -m tests.chaos.run --frozen-broker --checkouts 200
 	CHAOS=full $(PYTEST) -n $(TEST_PROCESSES) tests/chaos tests/end_to_end

@@ -23,6 +23,9 @@ RESTLESS = f"""
       AND CASE s.coordination WHEN 'choreography' THEN NOT s.attention ? 'intent_failing' ELSE
           NOT EXISTS (SELECT 1 FROM sagas_sagastep t WHERE t.saga_id = s.id AND t.hold IS NOT NULL)
           AND NOT (s.attention <> '[]'::jsonb AND s.due_at > clock_timestamp() + interval '10 minutes') END"""  # noqa: S608
+RESTLESS_EVENTS = """
+    SELECT type, key, state FROM sagas_outboxevent WHERE state = 'unsent'
+    UNION ALL SELECT type, key, state FROM sagas_inboxevent WHERE state IN ('retrying', 'not_yet')"""
 UNSETTLED_EVENTS = (
     ("an event that was not sent", "SELECT type, key, state FROM sagas_outboxevent WHERE state <> 'sent'"),
     ("an event that was not handled", """
@@ -36,16 +39,18 @@ ENDED = """
 
 
 def wait_until_settled(project: Project, *, patience_seconds: float) -> float:
-    """Wait until every saga is closed or waits for an operator.
+    """Wait until every saga is closed or waits for an operator, and every event is sent and handled, or given up.
 
     Returns: the seconds it took.
     Raises: AssertionError with those that are neither.
     """
     started_at = time.monotonic()
-    while restless := project.query(RESTLESS):
+    while restless := [*project.query(RESTLESS), *project.query(RESTLESS_EVENTS)]:
         if time.monotonic() > started_at + patience_seconds:
             rows = "\n".join(str(row) for row in restless[:20])
-            raise AssertionError(f"After {patience_seconds:.0f} seconds {len(restless)} sagas are at work:\n{rows}")
+            raise AssertionError(
+                f"After {patience_seconds:.0f} seconds {len(restless)} sagas or events are at work:\n{rows}"
+            )
         time.sleep(LOOK_SECONDS)
     return time.monotonic() - started_at
 

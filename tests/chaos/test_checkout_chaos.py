@@ -27,7 +27,13 @@ EVERY_FAULT = {
 }  # fmt: skip
 
 SHORT_BY_EVENTS = replace(
-    SHORT, coordination=Coordination.CHOREOGRAPHY, checkouts=60, event_seconds=(2.0, 4.0), stream_seconds=(2.0, 4.0)
+    SHORT,
+    coordination=Coordination.CHOREOGRAPHY,
+    calm=8,
+    checkouts=40,
+    seconds=10,
+    event_seconds=(2.0, 4.0),
+    stream_seconds=(2.0, 4.0),
 )
 EVERY_FAULT_OF_EVENTS = EVERY_FAULT | {"consumer killed", "relay killed", "stream trimmed", "group lost"}
 
