@@ -6,17 +6,16 @@ from datetime import datetime
 from functools import partial
 
 from django.db import Error
-from django.db.models import Q
 
-from .. import clock
 from ..bounded_call import NotAnswered
+from ..conf import get_settings
 from ..core.states import SagaState
 from ..engine.store.snapshot import SagaSnapshot
 from ..events import catalogue
 from ..intents.unit_of_work import IntentUnitOfWork
-from ..models import InboxEvent, InboxState, Intent
+from ..models import Intent
 from .definition import ChoreographyDefinition
-from .tracker import list_facts
+from .deliveries import Deliveries, SagaEvent, join_events, list_discarded, read_deliveries
 from .trouble import ask
 
 
@@ -50,44 +49,70 @@ class OpenAnswers:
     """Participants whose database does not answer."""
     discarded: frozenset[tuple[str, str]] = frozenset()
     """Participants and ids of events that were discarded there, so that they will not react to them."""
+    events: tuple[SagaEvent, ...] = ()
+    """Its events, the oldest first."""
+    seen_at: Mapping[str, datetime] = field(default_factory=dict)
+    """When each consumer was last seen."""
+    unreachable: tuple[str, ...] = ()
+    """Databases that do not answer."""
 
     def list_open(self, step: str) -> list[Call]:
         """Return the calls of a step that are not over."""
         return [call for call in self.calls.get(step, ()) if call.is_open]
 
+    def find_event(self, type_name: str, event_id: str = "") -> SagaEvent | None:
+        """Return the event of an id, else the first of a type; None if no database that answered has it."""
+        found = [event for event in self.events if event.type == type_name]
+        return next((event for event in found if event.id == event_id), found[0] if found else None)
 
-def read_open_answers(snapshot: SagaSnapshot, definition: type[ChoreographyDefinition]) -> OpenAnswers:
-    """Return what can still answer the steps of a saga, from the databases of its participants that run here."""
-    facts = list_facts(snapshot.saga)
-    ids = {fact.type: fact.event_id for fact in facts}
-    calls: dict[str, list[Call]] = {}
-    silent: set[str] = set()
-    discarded: set[tuple[str, str]] = set()
-    participants = {name for name in definition.rules().senders.values() if name and catalogue.is_local(name)}
-    for participant in sorted(participants):
-        alias = catalogue.database_of(participant)
-        try:
-            found, given_up = ask(alias, partial(_read, alias, participant, snapshot))
-        except (Error, NotAnswered):
-            silent.add(participant)
+
+def read_open_answers(
+    snapshot: SagaSnapshot, definition: type[ChoreographyDefinition] | None, *, with_data: bool = False
+) -> OpenAnswers:
+    """Return what can still answer the steps of a saga, from all databases of events, each asked once.
+
+    ``definition``: None if the code does not have it; then no call belongs to a step. ``with_data``: whether to read
+    the data of events.
+    """
+    senders = set(definition.rules().senders.values()) - {""} if definition is not None else set()
+    participants = sorted(name for name in senders if catalogue.is_local(name))
+    types = definition.list_events() if definition is not None else []
+    answered: dict[str, Deliveries] = {}
+    unreachable: list[str] = []
+    for alias in catalogue.event_databases():
+        here = [name for name in participants if catalogue.database_of(name) == alias]
+        read = partial(read_deliveries, alias, snapshot.saga, types, here, with_data=with_data)
+        # The engine's database is needed anyway, so only the others get a limit.
+        if alias == get_settings().database:
+            answered[alias] = read()
             continue
-        discarded |= {(participant, event_id) for event_id in given_up}
-        for call in found:
-            if step := _step_of(definition, participant, call.row.causation_id, ids):
-                calls.setdefault(step, []).append(call)
-    return OpenAnswers(calls=calls, silent=frozenset(silent), discarded=frozenset(discarded))
-
-
-def _read(alias: str, participant: str, snapshot: SagaSnapshot) -> tuple[list[Call], list[str]]:
-    now: datetime = clock.read_now(alias)
-    key, saga_id = str(snapshot.saga.input["key"]), str(snapshot.saga.pk)
-    is_its_own = Q(correlation_id=saga_id) | Q(correlation_id="", key=key)
-    intents = Intent.objects.using(alias).filter(is_its_own, participant=participant).order_by("created_at")
-    given_up = InboxEvent.objects.using(alias).filter(
-        Q(correlation_id=saga_id) | Q(key=key), consumer=participant, state=InboxState.DISCARDED.value
+        try:
+            answered[alias] = ask(alias, read)
+        except (Error, NotAnswered):
+            unreachable.append(alias)
+    return OpenAnswers(
+        calls=_sort_calls(definition, answered) if definition is not None else {},
+        silent=frozenset(name for name in participants if catalogue.database_of(name) in unreachable),
+        discarded=frozenset(list_discarded(answered.values())),
+        events=tuple(join_events(answered.values())),
+        seen_at={name: at for one in answered.values() for name, at in one.seen_at.items()},
+        unreachable=tuple(unreachable),
     )
-    calls = [Call(alias=alias, work=IntentUnitOfWork.of_row(alias, row, now)) for row in intents]
-    return calls, list(given_up.values_list("event_id", flat=True))
+
+
+def _sort_calls(definition: type[ChoreographyDefinition], answered: Mapping[str, Deliveries]) -> dict[str, list[Call]]:
+    """Return the calls by step, those of one participant in the order in which they were begun."""
+    ids = {fact.type: fact.event_id for one in answered.values() for fact in one.facts}
+    found = [
+        Call(alias=alias, work=IntentUnitOfWork.of_row(alias, row, now))
+        for alias, one in answered.items()
+        for row, now in one.intents
+    ]
+    calls: dict[str, list[Call]] = {}
+    for call in sorted(found, key=lambda one: one.row.participant):
+        if step := _step_of(definition, call.row.participant, call.row.causation_id, ids):
+            calls.setdefault(step, []).append(call)
+    return calls
 
 
 def _step_of(

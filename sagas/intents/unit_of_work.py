@@ -55,7 +55,7 @@ class IntentUnitOfWork(SagaUnitOfWork):
 
     @classmethod
     def lock_intent(cls, using: str, wanted: UUID, *, checks_session: bool = False) -> IntentUnitOfWork:
-        """Lock an intent and read its attempts and the time.
+        """Lock an intent and read the time.
 
         Raises: SagaNotFound; ConnectionAltered.
         Locks: the intent's row.
@@ -88,20 +88,25 @@ class IntentUnitOfWork(SagaUnitOfWork):
             kind=declaration.definition_of(declared).steps[0].kind.value if declared else "pivot",
             **{name: getattr(row, f"step_{name}") for name in STEP_FIELDS},
         )
-        attempts = [
-            SagaAttempt(
-                saga_id=row.pk,
-                step_id=STEP_PK,
-                direction=Direction.ACTION.value,
-                epoch=0,
-                **{name: getattr(attempt, name) for name in ATTEMPT_FIELDS},
-            )
-            for attempt in IntentAttempt.objects.using(using).filter(intent_id=row.pk).order_by("id")
-        ]
-        work = cls(saga, [step], now, attempts)
+        work = cls(saga, [step], now)
         work.row, work.using = row, using
         work.definition = declaration.definition_of(declared) if declared is not None else None
         return work
+
+    def _read_attempts(self) -> list[SagaAttempt]:
+        if self._attempts is None:
+            rows = IntentAttempt.objects.using(self.using).filter(intent_id=self.row.pk).order_by("id")
+            self._attempts = [
+                SagaAttempt(
+                    saga_id=self.row.pk,
+                    step_id=STEP_PK,
+                    direction=Direction.ACTION.value,
+                    epoch=0,
+                    **{name: getattr(row, name) for name in ATTEMPT_FIELDS},
+                )
+                for row in rows
+            ]
+        return super()._read_attempts()
 
     def write(self, *, is_due_again: bool = True) -> None:
         """Write the intent, and run what follows its end in the same transaction.

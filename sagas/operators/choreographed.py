@@ -95,10 +95,15 @@ def describe_outcome(snapshot: SagaSnapshot, operation: Operation, step: str | N
     return f"{', '.join(list_paid(snapshot, operation, step or ''))} counts as recorded; nothing is sent to anybody."
 
 
-def read(snapshot: SagaSnapshot, definition: type[ChoreographyDefinition]) -> OpenAnswers:
-    """Return what can still answer the steps of a saga, read once for each snapshot."""
+def read(
+    snapshot: SagaSnapshot, definition: type[ChoreographyDefinition] | None, *, with_data: bool = False
+) -> OpenAnswers:
+    """Return what can still answer the steps of a saga, and its events, read once for each snapshot.
+
+    ``with_data``: whether that first reading includes the data of events.
+    """
     if snapshot not in _answers:
-        _answers[snapshot] = read_open_answers(snapshot, definition)
+        _answers[snapshot] = read_open_answers(snapshot, definition, with_data=with_data)
     return _answers[snapshot]
 
 

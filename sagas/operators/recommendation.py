@@ -12,6 +12,7 @@ ENDED_BY_RETRY = frozenset(
     {
         Hold.OUTCOME_UNKNOWN.value, Hold.COMPENSATION_REFUSED.value, Hold.CONTRACT_VIOLATION.value,
         Hold.MISCONFIGURED.value, Attention.COMPENSATION_FAILING.value, Attention.RETRIES_EXHAUSTED.value,
+        Attention.INTENT_FAILING.value,
     }
 )  # fmt: skip
 AT_A_STEP = frozenset({Operation.MARK_SUCCEEDED, Operation.MARK_REFUSED, Operation.MARK_COMPENSATED, Operation.SKIP})
@@ -27,11 +28,13 @@ def recommend_operation(saga: Saga, steps: Sequence[SagaStep]) -> Operation | No
     return Operation.RETRY if ENDED_BY_RETRY.intersection(reasons) else None
 
 
-def belongs_beside(operation: Operation, step: SagaStep | None) -> bool:
+def belongs_beside(operation: Operation, saga: Saga, step: SagaStep | None) -> bool:
     """Return whether an operation stands beside the recommended one rather than under *More*.
 
-    ``step``: the one it is for. Marks and skips of a step in trouble do, and retries.
+    ``step``: the one it is for. Marks and skips of a step in trouble do, retries, and the end of a wait for an event.
     """
+    if operation is Operation.CANCEL:
+        return Attention.EVENT_OVERDUE in saga.attention
     if operation in AT_A_STEP:
         return step is not None and (step.hold is not None or step.attention is not None)
     return operation in (Operation.RETRY, Operation.RESUME)

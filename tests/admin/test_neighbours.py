@@ -7,7 +7,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from sagas.admin.ui.page_selection import LIST_FILTERS, Tab
+from sagas.admin.ui.page_selection import LIST_FILTERS, ORCHESTRATION_TABS, Tab
 from sagas.models import Saga
 
 from . import trips
@@ -117,7 +117,7 @@ def test_links_cost_no_query(log_in: LogIn) -> None:
     saga, client = trips.make_held_unknown(), log_in("supervisor")
 
     for filters in ("", "nonsense=1", "needs=any&by=severest"):
-        for tab in Tab:
+        for tab in ORCHESTRATION_TABS:
             with CaptureQueriesContext(connection) as asked:
                 client.get(page_of(saga, tab, **{LIST_FILTERS: filters}))
             # Savepoints are not counted: outside of a transaction a page has none.

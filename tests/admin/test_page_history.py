@@ -5,7 +5,7 @@ from django.test import Client
 
 from sagas import InProgress, RetryLater
 from sagas.admin.saga_page import reading
-from sagas.admin.ui.page_selection import Tab
+from sagas.admin.ui.page_selection import ORCHESTRATION_TABS
 from sagas.models import Saga, SagaAttempt, SagaHistory
 from sagas.operators import operations
 from sagas.testing import drain, faults
@@ -52,7 +52,7 @@ def test_unknown_steps_and_cursors_are_not_errors(log_in: LogIn, value: str) -> 
     saga, client = trips.make_completed(), log_in("viewer")
     place = value if value.isdigit() else ""
 
-    for tab in Tab:
+    for tab in ORCHESTRATION_TABS:
         query = {"tab": tab.value, "history_before": place, "attempts_before": place, "step": value}
         assert client.get(page_of(saga), query).status_code == 200
 
@@ -105,7 +105,7 @@ def test_pagination_keeps_the_filter_of_the_history(log_in: LogIn, monkeypatch: 
 def test_unknown_step_is_not_selected(log_in: LogIn) -> None:
     saga = trips.make_completed()
 
-    for tab in Tab:
+    for tab in ORCHESTRATION_TABS:
         shown = log_in("viewer").get(page_of(saga, tab, step=HOSTILE)).context["page"]
         assert (shown.selection.step, shown.all_steps_url) == ("", "")
 

@@ -8,7 +8,7 @@ from django.test import Client
 
 from sagas.admin.saga_list.filters import PARAMETERS
 from sagas.admin.ui.list_order import describe_position
-from sagas.admin.ui.page_selection import Tab
+from sagas.admin.ui.page_selection import ORCHESTRATION_TABS
 from sagas.models import Saga, SagaAttempt, SagaBulk
 from sagas.operators.preconditions import Operation
 from sagas.worker import sweeper
@@ -65,7 +65,7 @@ def test_pages_show_what_the_engines_database_holds(asked: list[str], log_in: Lo
     assert f"{saga.pk}" in get(client, LIST)
     narrowed = [f"{LIST}?{name}={value}" for name, value in list_filters(saga).items()]
     searched = [f"{LIST}?q={text}" for text in (saga.pk, str(saga.pk)[:8], "ORD-", "order:ORD-", f"{saga.pk}:pay")]
-    views = [page_of(one, tab.value) for one in (saga, closed) for tab in Tab]
+    views = [page_of(one, tab.value) for one in (saga, closed) for tab in ORCHESTRATION_TABS]
     files = [
         f"{LIST}export/csv/",
         f"{LIST}export/ndjson/",

@@ -30,7 +30,7 @@ from orders.models import Order
 from payments.exceptions import GatewayAnswerLost, GatewayMisconfigured, GatewayUnavailable, PaymentDeclined
 from payments.gateways.sandbox import SandboxGateway
 from sagas import tasks
-from sagas.admin.ui.page_selection import Tab
+from sagas.admin.ui.page_selection import ORCHESTRATION_TABS
 from sagas.exceptions import OperationRefused
 from sagas.models import Saga
 from sagas.operators import operations
@@ -261,7 +261,7 @@ def test_errors_of_steps_reveal_no_secret(
             for url in (
                 "/admin/", "/admin/sagas/saga/", "/admin/sagas/saga/failures/", "/admin/sagas/saga/log/",
                 f"/admin/sagas/saga/?q={CARD}", "/admin/sagas/sagabarrier/", "/admin/orders/order/",
-                *(f"/admin/sagas/saga/{saga.pk}/change/?tab={tab}" for tab in Tab),
+                *(f"/admin/sagas/saga/{saga.pk}/change/?tab={tab}" for tab in ORCHESTRATION_TABS),
                 f"/admin/sagas/saga/{saga.pk}/bundle/", f"/admin/sagas/saga/{saga.pk}/act/abandon/",
                 f"/api/v1/sagas/{saga.pk}/", "/api/v1/sagas/", "/metrics", "/readyz",
             )

@@ -1,6 +1,6 @@
 """Automatic checks of focus and motion; ``test_page_inspection.py`` examines every page by axe."""
 
-from sagas.admin.ui.page_selection import Tab
+from sagas.admin.ui.page_selection import ORCHESTRATION_TABS
 from tests.admin import trips
 
 from .conftest import Visit
@@ -13,7 +13,7 @@ def test_focus_is_always_visible(visit: Visit) -> None:
     visitor = visit("admin")
     page = visitor.page
 
-    for tab in Tab:
+    for tab in ORCHESTRATION_TABS:
         visitor.open(f"{LIST}{saga.pk}/change/?tab={tab}")
         page.locator("#content-start").focus()
         unseen, seen = [], 0

@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from playwright.sync_api import expect
 
 from orders.models import Order
-from sagas.admin.ui.page_selection import Tab
+from sagas.admin.ui.page_selection import ORCHESTRATION_TABS
 from sagas.models import SagaAttempt, SagaStep
 from sagas.operators import operations
 from sagas.testing import drain
@@ -146,7 +146,7 @@ def test_hostile_text_stays_text(visit: Visit) -> None:
     saga = trips.make_refused("book_hotel", trips.RetryLater(hostile, after=3000), order=hostile)
     visitor = visit("admin")
 
-    views = [f"{saga.pk}/change/?tab={tab}" for tab in Tab]
+    views = [f"{saga.pk}/change/?tab={tab}" for tab in ORCHESTRATION_TABS]
     for path in ("", *views, f"{saga.pk}/act/retry/"):
         visitor.open(f"/admin/sagas/saga/{path}")
         expect(visitor.page.get_by_text("<script>alert(2)</script>").first).to_be_visible()

@@ -1,6 +1,7 @@
 """Console, API and lists show choreographed sagas with the pages and words of all sagas."""
 
 import json
+import re
 from datetime import timedelta
 
 import pytest
@@ -69,7 +70,7 @@ def test_headline_names_every_debt_and_what_is_not_recorded_yet() -> None:
 def test_every_view_shows_every_state(console: Client, path: list[type]) -> None:
     saga = tell(begin(), *path)
     shown = sagas.summarize(saga).display_state
-    for tab in ("", "?tab=steps", "?tab=timeline", "?tab=history"):
+    for tab in ("", "?tab=flow", "?tab=timeline", "?tab=events", "?tab=history", "?tab=steps"):
         answer = console.get(f"{LIST}{saga.pk}/change/{tab}", follow=True)
         assert (answer.status_code, "ORD-1" in answer.content.decode()) == (200, True)
     assert console.get(f"{LIST}?display={shown}").status_code == 200
@@ -84,9 +85,12 @@ def test_every_view_shows_every_state(console: Client, path: list[type]) -> None
 
 def test_page_names_the_debt_at_its_step(console: Client) -> None:
     saga = tell(begin(), Paid)
-    text = console.get(f"{LIST}{saga.pk}/change/?tab=steps", follow=True).content.decode()
+    text = console.get(f"{LIST}{saga.pk}/change/").content.decode()
     assert "waiting for an event" in text
-    assert text.count("inventory owes ChorStored or ChorShort since") == 3  # banner, strip, table
+    assert "inventory owes ChorStored or ChorShort since" in text
+    strip = re.findall(r'<li class="saga-tone-(\w+)(?: saga-here)?"', text)
+    assert strip == ["good", "waiting", "quiet", "quiet", "quiet"]
+    assert re.search(r'saga-strip-detail">.*inventory · .* of 2 min.*</span>', text) is not None
     assert "Nobody commands here: participants react to events. Cancel asks orders." in text
     assert "choreography: participants react to events" in text
 

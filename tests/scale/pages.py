@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from sagas.admin.saga_list.filters import PARAMETERS
 from sagas.admin.ui.list_order import LONGEST, SEVEREST, SLOWEST, describe_position
-from sagas.admin.ui.page_selection import LIST_FILTERS, Only, Tab
+from sagas.admin.ui.page_selection import LIST_FILTERS, ORCHESTRATION_TABS, Only
 from sagas.core.definition import registry
 from sagas.models import Saga, SagaAttempt
 from sagas.operators.preconditions import Operation
@@ -97,7 +97,7 @@ def find_middle() -> Saga:
 def list_saga_pages(examples: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield every view of every example, and an operation."""
     for name, saga_id in examples.items():
-        yield from ((f"{name}, {tab.value}", f"{LIST}{saga_id}/change/?tab={tab.value}") for tab in Tab)
+        yield from ((f"{name}, {tab.value}", f"{LIST}{saga_id}/change/?tab={tab.value}") for tab in ORCHESTRATION_TABS)
     page = f"{LIST}{examples['completed']}/change/?"
     for only in (Only.FAILURES, Only.OPERATORS):
         yield f"history, {only.value}", f"{page}tab=history&only={only.value}"

@@ -1,33 +1,39 @@
 """Data of the page of one saga."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.utils.safestring import SafeString
 
+from ...choreography.definition import find
 from ...core.visible import show_invisible
 from ...engine.store.snapshot import SagaSnapshot
+from ...events.settings import get_event_settings
 from ...models import Saga
 from ...operators import preconditions, preview, remedies
 from ...operators.actor import Actor
 from ...operators.preconditions import Operation
 from ...operators.presentation import Account, Badge, badge_of_saga, explain
 from ...operators.presentation.times import describe_span
+from ...operators.presentation.whereabouts import list_whereabouts
 from ...operators.recommendation import belongs_beside, recommend_operation
-from ...operators.visibility import Visibility
+from ...operators.visibility import EventVisibility, Visibility
 from ..ui.addresses import find_url
 from ..ui.formatting import Moment, show_moment
 from ..ui.page_selection import LIST_FILTERS, Only, Selection, Tab
 from .attempt_rows import AttemptRow, show_attempts_made
+from .event_rows import EventRow, list_badges, list_event_rows
+from .event_timeline import draw_events
+from .flow_view import FlowRow, draw_stations, list_flow, list_flow_rows
 from .graph_view import draw_saga
 from .history_rows import HistoryRow, show_history
 from .json_text import JsonText, show_json_text
 from .note_rows import NoteList, list_notes
 from .payloads import payload_url
-from .reading import SagaReading
+from .reading import SagaReading, list_tabs
 from .step_rows import StepRow, list_step_rows
 from .step_strip import StepStrip, build_strip
 from .timeline_view import draw_attempts, list_legend
@@ -129,6 +135,12 @@ class SagaPage:
     """Its input; None without the permission."""
     visibility: Visibility
     """What is shown besides states."""
+    flow: tuple[FlowRow, ...]
+    """Events of a choreographed saga, sent and expected."""
+    events: tuple[EventRow, ...]
+    """Events of a choreographed saga that were sent."""
+    sees: EventVisibility
+    """What is shown of the data of events."""
     picture: SafeString
     """SVG of the view; empty if it has none."""
     legend: tuple[Badge, ...]
@@ -143,23 +155,27 @@ class SagaPage:
     """The next older page of history; empty on the oldest."""
 
 
-def build_page(reading: SagaReading, actor: Actor, *, site: str, visibility: Visibility) -> SagaPage:
-    """Return the page for a user on an admin site."""
+def build_page(
+    reading: SagaReading, actor: Actor, *, site: str, visibility: Visibility, sees: EventVisibility
+) -> SagaPage:
+    """Return the page for a user on an admin site. ``sees``: what of the data of events."""
     snapshot, selection, now = reading.snapshot, reading.selection, reading.now
     saga, steps = snapshot.saga, snapshot.steps
     choices = list(list_choices(snapshot, actor, site, filters=selection.filters))
     badge = badge_of_saga(saga, steps, now)
     has_steps = selection.tab in (Tab.GRAPH, Tab.STEPS)
+    events = tuple(_list_events(reading, visibility, sees))
+    stations = list_flow(reading) if selection.tab is Tab.FLOW else []
     return SagaPage(
         saga=saga,
         selection=selection,
-        tabs=tuple(_list_tabs(selection)),
+        tabs=tuple(_list_tabs(saga, selection)),
         now=show_moment(now, now),
         badge=badge,
-        account=explain(saga, steps, now, reader=actor, with_errors=visibility.has_errors),
+        account=_explain(reading, actor, visibility),
         keys=reading.keys,
         facts=tuple(_list_facts(saga, badge, now)),
-        is_definition_missing=snapshot.definition is None and not saga.is_choreographed,
+        is_definition_missing=_lacks_definition(snapshot),
         steps=tuple(
             list_step_rows(snapshot, selection, reading.results, site=site, with_errors=visibility.has_errors)
             if has_steps
@@ -177,8 +193,11 @@ def build_page(reading: SagaReading, actor: Actor, *, site: str, visibility: Vis
         effects_left=tuple(saga.effects_left or ()),
         input=show_json_text(reading.input, payload_url(site, saga.pk, of="input")) if reading.input else None,
         visibility=visibility,
-        picture=_draw(snapshot, selection),
-        legend=tuple(list_legend(snapshot)) if selection.tab is Tab.TIMELINE else (),
+        flow=tuple(list_flow_rows(stations, events, selection)),
+        events=events,
+        sees=sees,
+        picture=draw_stations(stations, reading) if stations else _draw(reading, events),
+        legend=tuple(_list_legend(reading, events)),
         filters=tuple(_list_filters(selection)),
         all_steps_url=selection.url(step="", attempts_before=None, history_before=None) if selection.step else "",
         older_attempts_url=selection.url(attempts_before=reading.attempts[0].pk) if reading.has_older_attempts else "",
@@ -186,16 +205,45 @@ def build_page(reading: SagaReading, actor: Actor, *, site: str, visibility: Vis
     )
 
 
-def _draw(snapshot: SagaSnapshot, selection: Selection) -> SafeString:
+def _explain(reading: SagaReading, actor: Actor, visibility: Visibility) -> Account:
+    """Return the state in sentences; for a choreographed saga also where the event is that it waits for."""
+    saga, with_errors = reading.snapshot.saga, visibility.has_errors
+    account = explain(saga, reading.snapshot.steps, reading.now, reader=actor, with_errors=with_errors)
+    if reading.answers is None:
+        return account
+    where = list_whereabouts(saga, reading.answers, reading.now, with_errors=with_errors)
+    return replace(account, why=(*where, *account.why))
+
+
+def _lacks_definition(snapshot: SagaSnapshot) -> bool:
+    saga = snapshot.saga
+    return (find(saga.definition, saga.version) if saga.is_choreographed else snapshot.definition) is None
+
+
+def _list_events(reading: SagaReading, visibility: Visibility, sees: EventVisibility) -> Iterator[EventRow]:
+    if reading.answers is not None:
+        shown = sees if reading.has_event_data else EventVisibility.NOTHING
+        yield from list_event_rows(reading.answers, reading.now, visibility=visibility, sees=shown)
+
+
+def _draw(reading: SagaReading, events: tuple[EventRow, ...]) -> SafeString:
+    snapshot, selection = reading.snapshot, reading.selection
     if selection.tab is Tab.GRAPH:
         return draw_saga(snapshot, selection)
     if selection.tab is Tab.TIMELINE:
-        return draw_attempts(snapshot, selection)
+        is_choreographed = snapshot.saga.is_choreographed
+        return draw_events(reading, events) if is_choreographed else draw_attempts(snapshot, selection)
     return SafeString("")
 
 
-def _list_tabs(selection: Selection) -> Iterator[TabLink]:
-    for tab in Tab:
+def _list_legend(reading: SagaReading, events: tuple[EventRow, ...]) -> list[Badge]:
+    if reading.selection.tab is not Tab.TIMELINE:
+        return []
+    return list_badges(events) if reading.snapshot.saga.is_choreographed else list_legend(reading.snapshot)
+
+
+def _list_tabs(saga: Saga, selection: Selection) -> Iterator[TabLink]:
+    for tab in list_tabs(saga):
         yield TabLink(label=tab.value.capitalize(), url=selection.url_of_tab(tab), is_current=tab is selection.tab)
 
 
@@ -236,7 +284,7 @@ def list_choices(snapshot: SagaSnapshot, actor: Actor, site: str, *, filters: st
             refusal=refusal,
             is_grave=operation in GRAVE,
             is_main=is_main,
-            is_beside=not is_main and belongs_beside(operation, rows[step] if step else None),
+            is_beside=not is_main and belongs_beside(operation, snapshot.saga, rows[step] if step else None),
         )
 
 
@@ -263,6 +311,10 @@ def _list_facts(saga: Saga, badge: Badge, now: datetime) -> Iterator[tuple[str, 
     yield "Definition", f"{saga.definition}, version {saga.version}"
     if saga.is_choreographed:
         yield "Coordination", "choreography: participants react to events"
+        yield "Transport", get_event_settings().transport or "none: events are off"
+        yield "Correlation", str(saga.pk)
+    if saga.traceparent:
+        yield "Trace", saga.traceparent
     yield "State", badge.text
     yield "Revision", str(saga.revision)
     yield "Started", show_moment(saga.created_at, now)

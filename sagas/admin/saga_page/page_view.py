@@ -7,7 +7,7 @@ from django.http import HttpRequest
 
 from ...operators.actor import Actor
 from ...operators.audit import access_log
-from ...operators.visibility import Visibility, find_visibility
+from ...operators.visibility import EventVisibility, Visibility, find_event_visibility, find_visibility
 from ..links import resolve_links
 from ..ui.addresses import find_url
 from ..ui.console_admin import ConsoleAdmin
@@ -26,19 +26,34 @@ def read_page(
     """
     selection, actor = parse_selection(request.GET), Actor.of_user(request.user)
     wanted = find_visibility(actor)
-    reading = read_saga(saga_id, selection, with_payloads=wanted.has_payloads, select_neighbours=select_neighbours)
+    sees = find_event_visibility(actor)
+    reading = read_saga(
+        saga_id, selection, with_payloads=wanted.has_payloads, with_event_data=sees.has_data,
+        select_neighbours=select_neighbours,
+    )  # fmt: skip
     if reading is None:
         return None
-    visibility = access_log.log_visible(wanted, actor.name, access_log.What.PAGE, saga_id=saga_id)
+    detail = _describe_data(sees) if reading.has_event_data else ""
+    visibility = access_log.log_visible(wanted, actor.name, access_log.What.PAGE, saga_id=saga_id, detail=detail)
+    if reading.has_event_data and not wanted.has_errors:
+        is_logged = access_log.log_access(actor.name, access_log.What.PAGE, saga_id=saga_id, detail=detail)
+        sees = sees if is_logged else EventVisibility.NOTHING
     if visibility is not wanted:
+        sees = EventVisibility.NOTHING
         reading = read_saga(saga_id, selection, with_payloads=False, select_neighbours=select_neighbours)
-    return _describe_page(console, actor, reading, visibility) if reading else None
+    return _describe_page(console, actor, reading, visibility, sees) if reading else None
 
 
-def _describe_page(console: ConsoleAdmin, actor: Actor, reading: SagaReading, visibility: Visibility) -> dict[str, Any]:
+def _describe_data(sees: EventVisibility) -> str:
+    return "events" if sees.has_personal else "events without personal data"
+
+
+def _describe_page(
+    console: ConsoleAdmin, actor: Actor, reading: SagaReading, visibility: Visibility, sees: EventVisibility
+) -> dict[str, Any]:
     saga, site = reading.snapshot.saga, console.admin_site.name
     return {
-        "page": build_page(reading, actor, site=site, visibility=visibility),
+        "page": build_page(reading, actor, site=site, visibility=visibility, sees=sees),
         "links": resolve_links(console.get_links(saga, reading.keys), site),
         "neighbours": reading.neighbours,
         "title": name_saga(saga, reading.keys.values()),

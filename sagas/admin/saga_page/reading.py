@@ -11,14 +11,17 @@ from django.db import connections
 from django.db.models import Case, Q, QuerySet, When
 from django.db.models.fields.json import KeyTextTransform
 
+from ...choreography.calls import OpenAnswers
+from ...choreography.definition import find
 from ...core.history_events import HistoryEvent
 from ...core.states import Outcome
 from ...core.visible import show_invisible
 from ...engine.store.snapshot import SagaSnapshot
 from ...models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
 from ...models.history import NOTE_ADDED
+from ...operators import choreographed
 from ...operators.notes import SagaNote
-from ..ui.page_selection import Only, Selection, Tab
+from ..ui.page_selection import CHOREOGRAPHY_TABS, ORCHESTRATION_TABS, Only, Selection, Tab
 from ..ui.view_only import engine_database
 from .json_text import select_json
 
@@ -66,7 +69,7 @@ class SagaReading:
     snapshot: SagaSnapshot
     """Saga and steps as of one moment; read only."""
     selection: Selection
-    """The wanted selection, without a step that the saga does not have."""
+    """The wanted selection, without a step or a view that the saga does not have."""
     keys: dict[str, str]
     """Its business keys by name, in the order in which they were given."""
     attempts: list[SagaAttempt]
@@ -83,6 +86,10 @@ class SagaReading:
     """The sagas that ``select_neighbours`` found, by place."""
     input: str
     """Its input as JSON text, or the beginning of that."""
+    answers: OpenAnswers | None
+    """Events and external calls of a choreographed saga; None for others."""
+    has_event_data: bool
+    """Whether the data of its events were read."""
     results: dict[str, str] | None
     """Results by step name, as JSON text or the beginning of that; None: not read."""
 
@@ -93,7 +100,12 @@ class SagaReading:
 
 
 def read_saga(
-    saga_id: UUID, selection: Selection, *, with_payloads: bool, select_neighbours: SelectNeighbours | None = None
+    saga_id: UUID,
+    selection: Selection,
+    *,
+    with_payloads: bool,
+    with_event_data: bool = False,
+    select_neighbours: SelectNeighbours | None = None,
 ) -> SagaReading | None:
     """Return a saga with what its selected view shows, or None when it does not exist.
 
@@ -105,11 +117,17 @@ def read_saga(
         return None
     if selection.step not in {step.name for step in snapshot.steps}:
         selection = replace(selection, step="")
+    tabs = list_tabs(snapshot.saga)
+    if selection.tab not in tabs:
+        selection = replace(selection, tab=tabs[0])
     neighbours = select_neighbours(snapshot.saga) if select_neighbours is not None else None
     keys, notes, found = _read_beside(saga_id, neighbours)
-    attempts = list(_select_attempts(saga_id, selection)) if selection.tab is Tab.TIMELINE else []
+    has_attempts = selection.tab is Tab.TIMELINE and not snapshot.saga.is_choreographed
+    attempts = list(_select_attempts(saga_id, selection)) if has_attempts else []
     history = list(_select_some_history(saga_id, selection)) if selection.tab is Tab.HISTORY else []
     needs_payloads = with_payloads and selection.tab is Tab.STEPS
+    has_event_data = with_event_data and selection.tab is Tab.EVENTS
+    answers = _read_answers(snapshot, with_data=has_event_data) if snapshot.saga.is_choreographed else None
     saga_input, results = _read_payloads(saga_id) if needs_payloads else ("", None)
     return SagaReading(
         snapshot=snapshot,
@@ -122,8 +140,20 @@ def read_saga(
         notes=notes,
         neighbours=found,
         input=saga_input,
+        answers=answers,
+        has_event_data=has_event_data,
         results=results,
     )
+
+
+def list_tabs(saga: Saga) -> tuple[Tab, ...]:
+    """Return the views of a saga."""
+    return CHOREOGRAPHY_TABS if saga.is_choreographed else ORCHESTRATION_TABS
+
+
+def _read_answers(snapshot: SagaSnapshot, *, with_data: bool) -> OpenAnswers:
+    saga = snapshot.saga
+    return choreographed.read(snapshot, find(saga.definition, saga.version), with_data=with_data)
 
 
 def _read_beside(

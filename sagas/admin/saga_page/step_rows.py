@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from ...engine.store.snapshot import SagaSnapshot
 from ...models import Saga, SagaAttempt, SagaStep
 from ...operators.presentation import Badge, badge_of_step
-from ...operators.presentation.debts import list_debts_of
 from ...operators.presentation.sentences import count_attempts
 from ...operators.visibility import show_error
 from ..ui.excerpt import Folded, fold_error
@@ -34,8 +33,6 @@ class StepRow:
     """Effect: none, maybe, yes or removed."""
     attempts: str
     """Attempts used and allowed, in words."""
-    owed: tuple[str, ...]
-    """What its participants owe, a sentence each."""
     due: Moment | None
     """When it is due next."""
     duration: str
@@ -69,7 +66,6 @@ def list_step_rows(
             badge=badge_of_step(step, snapshot.saga),
             effect=effects[step.name].value,
             attempts=show_attempts(step, snapshot.saga),
-            owed=tuple(list_debts_of(snapshot.saga, step.name, snapshot.now)),
             due=show_moment(step.due_at, snapshot.now) if step.due_at else None,
             duration=show_duration(step.started_at, step.finished_at, snapshot.now),
             worker=latest[step.pk].worker if step.pk in latest else "",

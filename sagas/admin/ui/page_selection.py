@@ -15,15 +15,23 @@ MAX_NUMBER_CHARS = 18  # always fits a bigint
 MAX_NAME_CHARS = 60  # of a step
 
 Choice = TypeVar("Choice", bound=StrEnum)
+Default = TypeVar("Default")
 
 
 class Tab(StrEnum):
     """Views of one saga."""
 
+    FLOW = "flow"
     TIMELINE = "timeline"
     GRAPH = "graph"
     STEPS = "steps"
+    EVENTS = "events"
     HISTORY = "history"
+
+
+# The views of each style of coordination; the first is shown by default.
+ORCHESTRATION_TABS = (Tab.TIMELINE, Tab.GRAPH, Tab.STEPS, Tab.HISTORY)
+CHOREOGRAPHY_TABS = (Tab.FLOW, Tab.TIMELINE, Tab.EVENTS, Tab.HISTORY)
 
 
 class Only(StrEnum):
@@ -38,8 +46,8 @@ class Only(StrEnum):
 class Selection:
     """What is shown of a saga."""
 
-    tab: Tab = Tab.TIMELINE
-    """The view."""
+    tab: Tab | None = None
+    """The view; None: the first of the saga's."""
     step: str = ""
     """The selected step; empty: none."""
     only: Only = Only.ALL
@@ -55,7 +63,7 @@ class Selection:
         """Return the query string of this selection with changes; empty values are left out."""
         wanted = replace(self, **changes)
         values = {
-            "tab": wanted.tab.value,
+            "tab": wanted.tab.value if wanted.tab else "",
             "step": wanted.step,
             "only": wanted.only.value,
             "attempts_before": wanted.attempts_before,
@@ -72,7 +80,7 @@ class Selection:
 def parse_selection(params: Mapping[str, Any]) -> Selection:
     """Return the selection of a URL; an invalid value counts as absent."""
     return Selection(
-        tab=_parse(Tab, params.get("tab"), Tab.TIMELINE),
+        tab=_parse(Tab, params.get("tab"), None),
         step=str(params.get("step") or "")[:MAX_NAME_CHARS].replace("\x00", ""),
         only=_parse(Only, params.get("only"), Only.ALL),
         attempts_before=parse_number(params.get("attempts_before")),
@@ -88,7 +96,7 @@ def parse_number(text: str | None) -> int | None:
     return int(text)
 
 
-def _parse(choices: type[Choice], value: Any, default: Choice) -> Choice:
+def _parse(choices: type[Choice], value: Any, default: Default) -> Choice | Default:
     try:
         return choices(value)
     except ValueError:

@@ -4,9 +4,14 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from ...core.states import Attention
-from ...models import Saga
+from ...core.states import Attention, SagaState, StepState
+from ...models import Saga, SagaStep
+from .badges import Badge, Tone
 from .times import describe_span, describe_time
+
+OWED = Badge(word="owed", icon="hourglass", tone=Tone.WAITING)
+LATE = Badge(word="late", icon="clock", tone=Tone.URGENT)
+NOT_DUE = Badge(word="not due", icon="circle", tone=Tone.QUIET)
 
 
 def describe_debts(saga: Saga, now: datetime) -> str:
@@ -19,12 +24,27 @@ def describe_debts(saga: Saga, now: datetime) -> str:
 
 def describe_debt(debt: dict[str, Any], now: datetime) -> str:
     """Return who owes what: *inventory owes StockReserved or StockFailed since 17:32:46 (3 min of 5 min)*."""
-    since, due_at = datetime.fromisoformat(debt["since"]), datetime.fromisoformat(debt["due_at"])
+    since, due_at = _read_times(debt)
     spans = f"{describe_span(now - since)} of {describe_span(due_at - since)}"
     sent = "" if debt["cause"] else f"; {debt['causes'][-1]} is not recorded yet"
     return f"{debt['by']} owes {' or '.join(debt['types'])} since {describe_time(since)} ({spans}{sent})"
 
 
-def list_debts_of(saga: Saga, step: str, now: datetime) -> Iterator[str]:
-    """Yield what one step waits for."""
-    yield from (describe_debt(debt, now) for debt in saga.owed if debt["step"] == step)
+def list_waits_of(saga: Saga, step: str, now: datetime) -> Iterator[str]:
+    """Yield for how long the events of a step have been owed: *3 min of 5 min*."""
+    for since, due_at in (_read_times(debt) for debt in saga.owed if debt["step"] == step):
+        yield f"{describe_span(now - since)} of {describe_span(due_at - since)}"
+
+
+def badge_of_expected(step: SagaStep, saga: Saga, now: datetime) -> Badge | None:
+    """Return the badge of a step that owes an event, or does not owe one yet; None for any other state."""
+    debts = [debt for debt in saga.owed if debt["step"] == step.name]
+    if any(_read_times(debt)[1] <= now for debt in debts):
+        return LATE
+    if debts:
+        return OWED
+    return NOT_DUE if step.state == StepState.PENDING and SagaState(saga.state).is_open else None
+
+
+def _read_times(debt: dict[str, Any]) -> tuple[datetime, datetime]:
+    return datetime.fromisoformat(debt["since"]), datetime.fromisoformat(debt["due_at"])

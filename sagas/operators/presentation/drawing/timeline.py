@@ -12,6 +12,7 @@ LABEL_CHARS, LABEL_WIDTH = 26, 204
 LANE, BAR, AXIS, MARGIN = 26, 14, 40, 16
 MIN_BAR, ICON = 4, 12
 NARROW = 8  # touching bars below this width are drawn as one, so the picture stays bounded
+MAX_REPEATS = 5
 HATCH = "saga-hatch"
 TIMES = "\u00d7"  # the multiplication sign
 
@@ -51,8 +52,20 @@ class Wait:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tick:
+    """Moment within a bar."""
+
+    at: float
+    """Seconds."""
+    label: str
+    """What happened."""
+    repeats: int = 0
+    """How often it happened again, at times that are not known."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Lane:
-    """One direction of one step."""
+    """One direction of one step, or one event."""
 
     name: str
     """The step."""
@@ -66,6 +79,10 @@ class Lane:
     """The step's link."""
     is_chosen: bool = False
     """Whether the reader has selected it."""
+    ticks: tuple[Tick, ...] = ()
+    """In order."""
+    spoken: str = ""
+    """What it shows, in a sentence; empty: the number of attempts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +145,7 @@ def _draw_lane(lane: Lane, top: float, width: float) -> str:
     direction = "compensation" if lane.is_back else "action"
     name = shorten(lane.name, LABEL_CHARS - 2 * lane.is_back)
     label = text_at(MARGIN, top + LANE / 2 + 4, f"↩ {name}" if lane.is_back else name)
-    spoken = f"{lane.name}, {direction}: {sum(bar.count for bar in lane.bars)} attempts"
+    spoken = lane.spoken or f"{lane.name}, {direction}: {sum(bar.count for bar in lane.bars)} attempts"
     current = "true" if lane.is_chosen else None
     link = element(
         "a", tooltip(spoken), label, href=attribute(lane.url), aria_label=attribute(spoken),
@@ -152,7 +169,7 @@ def _draw_cuts(timeline: Timeline, scale: TimeScale, axis: float, height: float)
         words = text_at(begin + half, axis + 34, label, anchor="middle") if has_room else ""
         reached = begin + 2 * half + 4 if has_room else reached
         yield element(
-            "g", tooltip(f"{label} without any attempt, not drawn to scale"), band,
+            "g", tooltip(f"{label} without anything, not drawn to scale"), band,
             element("path", d=sides, stroke_dasharray="2 3"),
             element("path", d=f"{zigzag}l{(right - left - 6) / 4:g} -6"), words, class_="saga-cut",
         )  # fmt: skip
@@ -207,7 +224,16 @@ def _draw_bars(lane: Lane, top: float, scale: TimeScale) -> str:
     for place, bar in enumerate(bars):
         following = scale.place(bars[place + 1].start) if place + 1 < len(bars) else scale.width + 3 * MARGIN
         parts.append(_draw_bar(bar, y, scale, following))
+    parts += [_draw_tick_of(tick, y, scale) for tick in lane.ticks]
     return "".join(parts)
+
+
+def _draw_tick_of(tick: Tick, y: float, scale: TimeScale) -> str:
+    """Return a line across a bar, and a shorter one below it for each repetition, as far as they have room."""
+    x = LABEL_WIDTH + scale.place(tick.at)
+    again = "".join(f"M{x + 3 * place:g} {y + BAR:g}v5" for place in range(min(tick.repeats, MAX_REPEATS)))
+    path = element("path", d=f"M{x:g} {y - 3:g}v{BAR + 6:g}{again}", stroke_width=1.5)
+    return element("g", tooltip(tick.label), path, class_="saga-tick")
 
 
 def _draw_wait(wait: Wait, y: float, scale: TimeScale) -> str:
