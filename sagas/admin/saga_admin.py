@@ -25,6 +25,7 @@ from ..operators.queries.search import HELP, MAX_KEYS, MAX_LOOKED_THROUGH, Searc
 from ..operators.visibility import find_visibility
 from ..transactions import without_requests_transactions
 from .bulks import bulk_choosing
+from .events import event_urls
 from .operations import note_page, operation_pages, remedy_pages
 from .reports import overview_urls, refreshing
 from .saga_list.filters import FILTERS, PARAMETERS
@@ -171,7 +172,8 @@ class SagaAdmin(ConsoleAdmin):
             path("<uuid:saga_id>/refresh/", wrap(self.refresh_view), name="sagas_saga_refresh"),
         ]
         note = path("<uuid:saga_id>/notes/", wrap(self.note_view), name="sagas_saga_note")
-        return [operate, remedy, payload, note, *refresh, *overview_urls.list_urls(self), *super().get_urls()]
+        pages = [*overview_urls.list_urls(self), *event_urls.list_urls(self)]
+        return [operate, remedy, payload, note, *refresh, *pages, *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show the list; a POST carries the rows selected for a bulk."""

@@ -243,9 +243,13 @@ def _begin_retry(consumer: str, alias: str, row_id: int, key: str, must_be_due: 
         return row.attempts
 
 
-def run_again(consumer: str, alias: str, row: InboxEvent, handlers: dict[str, Handler]) -> bool:
+def run_again(
+    consumer: str, alias: str, row: InboxEvent, handlers: dict[str, Handler], *, check: Callable[[], object],
+    record: Callable[[], None],
+) -> bool:  # fmt: skip
     """Run the handler of an event once more, as an operator asked, whether or not it was handled before.
 
+    ``check`` may refuse once the event is locked; ``record`` writes down what was done, in the same transaction.
     Returns: whether it ran; False when the row changed meanwhile.
     Raises: what the handler raises; then nothing is changed.
     Locks: the row of the consumer and key, until the end.
@@ -257,6 +261,7 @@ def run_again(consumer: str, alias: str, row: InboxEvent, handlers: dict[str, Ha
         found = rows.filter(pk=row.pk, state=row.state).first()
         if found is None:
             return False
+        check()
         now = read_now(alias)
         _set_timeouts(alias)
         _run(alias, handlers[found.type], found.data or {}, found.version, _envelope_of(found))
@@ -264,6 +269,7 @@ def run_again(consumer: str, alias: str, row: InboxEvent, handlers: dict[str, Ha
         _release(alias, lock, found, now)
         if lock is not None and lock.awaits:
             wake_waiting(alias, consumer, row.key)
+        record()
     return True
 
 

@@ -1,9 +1,10 @@
 """Operators' actions on events: retry a stored failure, replay an event, discard it. Each is recorded for good.
 
-Permissions are checked by the callers, which know the accounts.
+Permissions are checked by ``sagas.operators.event_operations``, which knows the accounts.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from django.db import Error
@@ -29,6 +30,10 @@ class EventNotFound(EventError):
     """No outbox or inbox has this event."""
 
 
+class EventChanged(OperationRefused):
+    """An event is in another state than the decision was based on, or another operator was faster."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Order:
     """What an operator wants, about which event."""
@@ -45,6 +50,8 @@ class Order:
     """CloudEvents source, where two senders used the same id."""
     is_trial: bool = False
     """Whether only the checks are made."""
+    version: str = ""
+    """``OperationResult.version`` that the decision was based on; empty: any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,43 +68,40 @@ class OperationResult:
     state: str
     message: str
     is_trial: bool
+    version: str
+    """State before, and the last operation before; for ``Order.version``."""
+    is_repeat: bool = False
+    """Whether nothing was done, because the same operator had done it before."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields by name."""
         return asdict(self)
 
 
+class _AlreadyDone(Exception):
+    """The second half of a double click."""
+
+    def __init__(self, result: OperationResult) -> None:
+        super().__init__(result.message)
+        self.result = result
+
+
 def retry_event(order: Order) -> OperationResult:
     """Make a stored failure due at once, with a fresh budget: its consumer runs the handler again.
 
-    Raises: EventNotFound, OperationRefused, BadRequest.
+    Raises: EventNotFound, OperationRefused, BadRequest; EventChanged if the order's version is not the present one.
     Locks: the row of the consumer and key. Tx: opens its own.
     """
-    alias = _open(order)
-    with own_transaction(alias):
-        row = _lock_inbox(alias, order)
-        _require_state(row, RETRIED, "retry", "Retry or discard the failed event that it waits behind, or replay it.")
-        if not order.is_trial:
-            _write(alias, row, state=InboxState.RETRYING.value, due_at=read_now(alias), attempts=0)
-        return _record(alias, order, "retry", row, InboxState.RETRYING, f"{_name(row)} is due now.")
+    return _perform_once(_retry, order)
 
 
 def discard_event(order: Order) -> OperationResult:
     """Give an event up for one consumer, and let those that wait behind it follow.
 
-    Raises: EventNotFound, OperationRefused, BadRequest.
+    Raises: EventNotFound, OperationRefused, BadRequest; EventChanged if the order's version is not the present one.
     Locks: the row of the consumer and key. Tx: opens its own.
     """
-    alias = _open(order)
-    with own_transaction(alias):
-        lock = inbox.lock_key(alias, order.consumer, _find_inbox(alias, order).key)
-        row = _lock_inbox(alias, order)
-        _require_state(row, DISCARDED, "discard", "Only what was not handled can be discarded.")
-        if not order.is_trial:
-            _write(alias, row, state=InboxState.DISCARDED.value, due_at=None)
-            inbox.release(alias, lock, row)
-        message = f"{_name(row)} is given up; those behind it follow."
-        return _record(alias, order, "discard", row, InboxState.DISCARDED, message)
+    return _perform_once(_discard, order)
 
 
 def replay_event(order: Order) -> OperationResult:
@@ -105,10 +109,42 @@ def replay_event(order: Order) -> OperationResult:
 
     A consumer that has the event ignores it when it is sent again. A handler that is run again is guarded by its own
     state only; if it fails, its effect is rolled back and the event stays as it was.
-    Raises: EventNotFound, OperationRefused, BadRequest.
+    Raises: EventNotFound, OperationRefused, BadRequest; EventChanged if the order's version is not the present one.
     Locks: the row of the consumer and key. Tx: must not be inside one; opens its own.
     """
-    return _run_again(order) if order.consumer else _send_again(order)
+    return _perform_once(_run_again if order.consumer else _send_again, order)
+
+
+def _perform_once(perform: Callable[[Order], OperationResult], order: Order) -> OperationResult:
+    try:
+        return perform(order)
+    except _AlreadyDone as done:
+        return done.result
+
+
+def _retry(order: Order) -> OperationResult:
+    alias = _open(order)
+    with own_transaction(alias):
+        row = _lock_inbox(alias, order)
+        version = _require_version(alias, order, "retry", row)
+        _require_state(row, RETRIED, "retry", "Retry or discard the failed event that it waits behind, or replay it.")
+        if not order.is_trial:
+            _write(alias, row, state=InboxState.RETRYING.value, due_at=read_now(alias), attempts=0)
+        return _record(alias, order, "retry", row, InboxState.RETRYING, f"{_name(row)} is due now.", version)
+
+
+def _discard(order: Order) -> OperationResult:
+    alias = _open(order)
+    with own_transaction(alias):
+        lock = inbox.lock_key(alias, order.consumer, _find_inbox(alias, order).key)
+        row = _lock_inbox(alias, order)
+        version = _require_version(alias, order, "discard", row)
+        _require_state(row, DISCARDED, "discard", "Only what was not handled can be discarded.")
+        if not order.is_trial:
+            _write(alias, row, state=InboxState.DISCARDED.value, due_at=None)
+            inbox.release(alias, lock, row)
+        message = f"{_name(row)} is given up; those behind it follow."
+        return _record(alias, order, "discard", row, InboxState.DISCARDED, message, version)
 
 
 def _send_again(order: Order) -> OperationResult:
@@ -118,6 +154,7 @@ def _send_again(order: Order) -> OperationResult:
             row = _lock_outbox(alias, order)
             if row is None:
                 continue
+            version = _require_version(alias, order, "replay", row)
             now = read_now(alias)
             if row.state == OutboxState.UNSENT:
                 raise OperationRefused(f"{_name(row)} is unsent already; the relay sends it.")
@@ -131,7 +168,7 @@ def _send_again(order: Order) -> OperationResult:
                 row.state, row.due_at, row.attempts, row.settled_at = OutboxState.UNSENT.value, now, 0, None
                 row.save(using=alias, update_fields=["state", "due_at", "attempts", "settled_at"])
             message = f"{_name(row)} is sent again under its id; whoever has it ignores it."
-            return _record(alias, order, "replay", row, OutboxState.UNSENT, message, before=before)
+            return _record(alias, order, "replay", row, OutboxState.UNSENT, message, version, before=before)
     raise EventNotFound(
         f"No outbox here has an event {order.event_id!r}. event_list --key lists events; an event of a foreign service"
         " can only be replayed for one consumer."
@@ -141,6 +178,7 @@ def _send_again(order: Order) -> OperationResult:
 def _run_again(order: Order) -> OperationResult:
     alias = _open(order)
     row = _find_inbox(alias, order)
+    version = _require_version(alias, order, "replay", row)
     _require_state(row, REPLAYED, "replay", "It is tried again anyway; event_retry makes it due now.")
     try:
         _require_runnable(row)
@@ -148,18 +186,29 @@ def _run_again(order: Order) -> OperationResult:
         raise OperationRefused(f"{_name(row)} cannot be run: {error}") from error
     if order.is_trial:
         message = f"The handler of {order.consumer} would run on the body of {_name(row)}; its guards decide."
-        return _record(alias, order, "replay", row, InboxState.HANDLED, message)
+        return _record(alias, order, "replay", row, InboxState.HANDLED, message, version)
+    done: list[OperationResult] = []
+
+    def record() -> None:
+        message = f"The handler ran again on {_name(row)}."
+        done.append(_record(alias, order, "replay", row, InboxState.HANDLED, message, version))
+
     try:
-        is_run = inbox.run_again(order.consumer, alias, row, catalogue.handlers_of(order.consumer))
+        is_run = inbox.run_again(
+            order.consumer, alias, row, catalogue.handlers_of(order.consumer),
+            check=lambda: _require_version(alias, order, "replay", row), record=record,
+        )  # fmt: skip
+    except (EventChanged, _AlreadyDone):
+        raise
     except BaseException as error:
         if ends_process(error) or isinstance(error, Error):
             raise
         why = inbox.redact(describe_error(error))
-        _record(alias, order, "replay", row, InboxState(row.state), f"failed: {why}")
+        _record(alias, order, "replay", row, InboxState(row.state), f"failed: {why}", version)
         raise OperationRefused(f"The handler failed, and {_name(row)} stays {row.state}: {why}") from error
     if not is_run:
         raise OperationRefused(f"{_name(row)} changed meanwhile; see event_list, and try again.")
-    return _record(alias, order, "replay", row, InboxState.HANDLED, f"The handler ran again on {_name(row)}.")
+    return done[0]
 
 
 def _open(order: Order) -> str:
@@ -209,6 +258,23 @@ def _require_state(row: InboxEvent, states: frozenset[InboxState], what: str, to
         raise OperationRefused(f"{_name(row)} is {state} with {row.consumer}, so {what} is not possible. {todo}")
 
 
+def _require_version(alias: str, order: Order, operation: str, row: InboxEvent | OutboxEvent) -> str:
+    """Return the present version of an event, which must be that of the order, if it has one.
+
+    Raises: EventChanged; _AlreadyDone if the same operator did the same since then.
+    """
+    rows = EventOperation.objects.using(alias).filter(event_id=str(row.event_id), source=row.source)
+    last = rows.filter(consumer=order.consumer).order_by("-id").first()
+    version = f"{row.state}-{last.pk if last else 0}"
+    if order.version in ("", version):
+        return version
+    if last is not None and (last.operation, last.actor) == (operation, order.actor[:MAX_ACTOR_CHARS]):
+        result = _describe(order, operation, row, row.state, f"Already done, and only once: {last.result}", version)
+        raise _AlreadyDone(replace(result, is_repeat=True))
+    state, who = row.state.replace("_", " "), f" after {last.actor}'s {last.operation}" if last else ""
+    raise EventChanged(f"{_name(row)} has changed since the plan was made: it is {state} now{who}. Check it again.")
+
+
 def _require_runnable(row: InboxEvent) -> None:
     """Check an event as its consumer does at its arrival.
 
@@ -237,22 +303,12 @@ def _record(
     row: InboxEvent | OutboxEvent,
     state: InboxState | OutboxState,
     message: str,
+    version: str,
     *,
     before: str = "",
 ) -> OperationResult:
     """Write down who did it and why, in the transaction of the change; return the result."""
-    result = OperationResult(
-        operation=operation,
-        event_id=str(row.event_id),
-        source=row.source,
-        type=row.type,
-        key=row.key,
-        consumer=order.consumer,
-        state_before=before or row.state,
-        state=state.value,
-        message=message,
-        is_trial=order.is_trial,
-    )
+    result = replace(_describe(order, operation, row, state.value, message, version), state_before=before or row.state)
     if not order.is_trial:
         EventOperation.objects.using(alias).create(
             at=read_now(alias), actor=order.actor[:MAX_ACTOR_CHARS], operation=operation,
@@ -261,6 +317,24 @@ def _record(
             result=message[:MAX_RESULT_CHARS],
         )  # fmt: skip
     return result
+
+
+def _describe(
+    order: Order, operation: str, row: InboxEvent | OutboxEvent, state: str, message: str, version: str
+) -> OperationResult:
+    return OperationResult(
+        operation=operation,
+        event_id=str(row.event_id),
+        source=row.source,
+        type=row.type,
+        key=row.key,
+        consumer=order.consumer,
+        state_before=row.state,
+        state=state,
+        message=message,
+        is_trial=order.is_trial,
+        version=version,
+    )
 
 
 def _name(row: InboxEvent | OutboxEvent) -> str:

@@ -23,28 +23,36 @@ STATEMENT_TIMEOUT = "1s"
 # States of an inbox that need time or an operator, and the index that finds each without reading handled rows.
 OPEN_STATES = tuple(state for state in InboxState if state not in (InboxState.HANDLED, InboxState.DISCARDED))
 
-COUNT_UNSENT = """
-    SELECT count(*), min(recorded_at), max(id) FROM (
-        SELECT id, recorded_at FROM sagas_outboxevent WHERE state = 'unsent' AND participant = %(participant)s
-        ORDER BY due_at, id LIMIT %(limit)s
+# One statement for all participants, whose parts each read one index.
+COUNT_ALL = """
+    SELECT 'unsent', who.label, found.* FROM unnest(%(senders)s::text[]) AS who (label) CROSS JOIN LATERAL (
+        SELECT count(*), min(recorded_at), max(id) FROM (
+            SELECT id, recorded_at FROM sagas_outboxevent WHERE state = 'unsent' AND participant = who.label
+            ORDER BY due_at, id LIMIT %(limit)s
+        ) AS counted
     ) AS found
-"""
-COUNT_PARKED = """
-    SELECT count(*), min(recorded_at), max(id) FROM (
-        SELECT id, recorded_at FROM sagas_outboxevent WHERE state = 'parked' AND participant = %(participant)s
-        ORDER BY id LIMIT %(limit)s
+    UNION ALL
+    SELECT 'parked', who.label, found.* FROM unnest(%(senders)s::text[]) AS who (label) CROSS JOIN LATERAL (
+        SELECT count(*), min(recorded_at), max(id) FROM (
+            SELECT id, recorded_at FROM sagas_outboxevent WHERE state = 'parked' AND participant = who.label
+            ORDER BY id LIMIT %(limit)s
+        ) AS counted
     ) AS found
-"""
-COUNT_MISSING = """
-    SELECT count(*), min(recorded_at), max(id) FROM (
-        SELECT id, recorded_at FROM sagas_outboxevent WHERE state = 'sent' AND settled_at IS NULL AND resends > 0
-            AND resends >= %(resends)s AND participant = %(participant)s AND sent_at < %(before)s LIMIT %(limit)s
+    UNION ALL
+    SELECT 'missing', who.label, found.* FROM unnest(%(senders)s::text[]) AS who (label) CROSS JOIN LATERAL (
+        SELECT count(*), min(recorded_at), max(id) FROM (
+            SELECT id, recorded_at FROM sagas_outboxevent WHERE state = 'sent' AND settled_at IS NULL AND resends > 0
+                AND resends >= %(resends)s AND participant = who.label AND sent_at < %(before)s LIMIT %(limit)s
+        ) AS counted
     ) AS found
-"""
-COUNT_INBOX = """
-    SELECT count(*), min(received_at), max(id) FROM (
-        SELECT id, received_at FROM sagas_inboxevent WHERE consumer = %(consumer)s AND state = %(state)s
-            AND state <> 'handled' ORDER BY id LIMIT %(limit)s
+    UNION ALL
+    SELECT 'inbox ' || kind.state, who.label, found.*
+    FROM unnest(%(consumers)s::text[]) AS who (label) CROSS JOIN unnest(%(states)s::text[]) AS kind (state)
+    CROSS JOIN LATERAL (
+        SELECT count(*), min(received_at), max(id) FROM (
+            SELECT id, received_at FROM sagas_inboxevent WHERE consumer = who.label AND state = kind.state
+                AND state <> 'handled' ORDER BY id LIMIT %(limit)s
+        ) AS counted
     ) AS found
 """
 COUNT_RELAYED = """
@@ -122,53 +130,50 @@ def read_overview(alias: str) -> Overview:
     Raises: database errors; each statement may take a second.
     Tx: opens one of short statements.
     """
+    settings = get_event_settings()
+    senders = [label for label in catalogue.list_local_senders() if catalogue.database_of(label) == alias]
+    consumers = [label for label in catalogue.list_local_consumers() if catalogue.database_of(label) == alias]
     with own_transaction(alias), connections[alias].cursor() as cursor:
         cursor.execute("SELECT set_config('statement_timeout', %s, true)", [STATEMENT_TIMEOUT])
         now = read_now(alias)
-        values: dict[str, Any] = {"since": now - RECENTLY, "limit": MAX_COUNTED, "seen": now - SEEN_WITHIN}
+        values: dict[str, Any] = {
+            "since": now - RECENTLY, "limit": MAX_COUNTED, "seen": now - SEEN_WITHIN, "senders": senders,
+            "consumers": consumers, "states": [state.value for state in OPEN_STATES], "resends": settings.resends_max,
+            "before": now - settings.resend_after * 2**settings.resends_max,
+        }  # fmt: skip
         relayed, handled = _read_pairs(cursor, COUNT_RELAYED, values), _read_pairs(cursor, COUNT_HANDLED, values)
         cursor.execute(READ_CONSUMERS, values)
         processes = {row[0]: row[1:] for row in cursor.fetchall()}
-        return Overview(
-            alias=alias,
-            now=now,
-            senders=[
-                _read_sender(cursor, label, relayed.get(label, 0), now)
-                for label in catalogue.list_local_senders()
-                if catalogue.database_of(label) == alias
-            ],
-            consumers=[
-                _read_consumer(cursor, label, handled.get(label, 0), processes.get(label), now)
-                for label in catalogue.list_local_consumers()
-                if catalogue.database_of(label) == alias
-            ],
-        )
-
-
-def _read_sender(cursor: Any, participant: str, relayed: int, now: datetime) -> SenderOverview:
-    settings = get_event_settings()
-    values = {
-        "participant": participant,
-        "limit": MAX_COUNTED,
-        "resends": settings.resends_max,
-        "before": now - settings.resend_after * 2**settings.resends_max,
-    }
-    return SenderOverview(
-        participant=participant,
-        unsent=_count(cursor, COUNT_UNSENT, values, now),
-        parked=_count(cursor, COUNT_PARKED, values, now),
-        missing=_count(cursor, COUNT_MISSING, values, now),
-        relayed_recently=relayed,
+        cursor.execute(COUNT_ALL, values)
+        counted = {(label, what): _make_group(now, *numbers) for what, label, *numbers in cursor.fetchall()}
+    return Overview(
+        alias=alias,
+        now=now,
+        senders=[
+            SenderOverview(
+                participant=label,
+                unsent=counted[label, "unsent"],
+                parked=counted[label, "parked"],
+                missing=counted[label, "missing"],
+                relayed_recently=relayed.get(label, 0),
+            )
+            for label in senders
+        ],
+        consumers=[
+            _make_consumer(
+                label,
+                {state: counted[label, f"inbox {state.value}"] for state in OPEN_STATES},
+                handled.get(label, 0),
+                processes.get(label),
+            )
+            for label in consumers
+        ],
     )
 
 
-def _read_consumer(
-    cursor: Any, consumer: str, handled: int, processes: tuple[Any, ...] | None, now: datetime
+def _make_consumer(
+    consumer: str, groups: Mapping[InboxState, Group], handled: int, processes: tuple[Any, ...] | None
 ) -> ConsumerOverview:
-    groups: dict[InboxState, Group] = {}
-    for state in OPEN_STATES:
-        values = {"consumer": consumer, "state": state.value, "limit": MAX_COUNTED}
-        groups[state] = _count(cursor, COUNT_INBOX, values, now)
     count, seen_at, lag, trouble = processes or (0, None, None, "")
     return ConsumerOverview(
         consumer=consumer,
@@ -181,9 +186,7 @@ def _read_consumer(
     )
 
 
-def _count(cursor: Any, statement: str, values: Mapping[str, Any], now: datetime) -> Group:
-    cursor.execute(statement, values)
-    count, oldest, newest = cursor.fetchone()
+def _make_group(now: datetime, count: int, oldest: datetime | None, newest: int | None) -> Group:
     age = max(now - oldest, timedelta()) if oldest else timedelta()
     return Group(count=count, oldest_age=age, newest_id=newest or 0)
 

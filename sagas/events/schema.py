@@ -42,7 +42,7 @@ def _check_unions(schema: type, where: str) -> None:
     for name, hint in typing.get_type_hints(schema).items():
         for part in _list_parts(hint):
             arguments = typing.get_args(part)
-            if _is_union(part) and max(sum(map(is_kind, arguments)) for is_kind in (_is_object, _is_array)) > 1:
+            if is_union(part) and max(sum(map(is_kind, arguments)) for is_kind in (is_object, is_array)) > 1:
                 raise DefinitionError(
                     f"{where}: {name} has type {part!r}, whose forms cannot be told apart in JSON. Use one class with"
                     " optional fields."
@@ -128,8 +128,8 @@ def _pick(hint: Any, value: Any) -> Any:
         return _pick_tuple(hint, value)
     if origin is dict and isinstance(value, Mapping):
         return {key: _pick(typing.get_args(hint)[1], item) for key, item in value.items()}
-    if _is_union(hint):
-        is_kind = _is_object if isinstance(value, Mapping) else _is_array
+    if is_union(hint):
+        is_kind = is_object if isinstance(value, Mapping) else is_array
         return _pick(next(filter(is_kind, typing.get_args(hint)), None), value)
     return value
 
@@ -141,15 +141,18 @@ def _pick_tuple(hint: Any, value: list[Any]) -> list[Any]:
     return [_pick(argument, item) for argument, item in zip(arguments, value, strict=False)] + value[len(arguments) :]
 
 
-def _is_union(hint: Any) -> bool:
+def is_union(hint: Any) -> bool:
+    """Return whether a type is a union."""
     return typing.get_origin(hint) in (typing.Union, types.UnionType)
 
 
-def _is_object(hint: Any) -> bool:
+def is_object(hint: Any) -> bool:
+    """Return whether values of a type are JSON objects."""
     return typing.get_origin(hint) is dict or dataclasses.is_dataclass(hint)
 
 
-def _is_array(hint: Any) -> bool:
+def is_array(hint: Any) -> bool:
+    """Return whether values of a type are JSON arrays."""
     return typing.get_origin(hint) in (list, tuple)
 
 

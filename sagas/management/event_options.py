@@ -7,11 +7,11 @@ from django.core.management.base import CommandParser
 from django.db import Error
 
 from ..events import catalogue
-from ..events.operations import OperationResult, Order
 from ..events.settings import get_event_settings
 from ..exceptions import BadRequest, OperationRefused
-from ..operators import operations
+from ..operators import event_operations
 from ..operators.actor import Actor
+from ..operators.event_operations import EventOperation
 from . import arguments
 from .base import SagaCommand, check_words, first_line
 
@@ -56,6 +56,7 @@ def choose_participants(given: list[str], known: list[str], *, what: str, how: s
 class EventOperatorCommand(SagaCommand):
     """Base of the commands that perform an operation on an event."""
 
+    operation: ClassVar[EventOperation]
     needs_consumer: ClassVar[bool] = True
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -73,30 +74,24 @@ class EventOperatorCommand(SagaCommand):
         )
         add("--source", default="", type=arguments.text, metavar="S", help="the source, if two senders used one id")
         add("--reason", required=True, type=arguments.text, metavar="TEXT", help="why, 10 to 500 characters; stored")
-        add("--user", type=arguments.text, metavar="NAME", help="act as this account")
+        add("--user", type=arguments.text, metavar="NAME", help="act as this account, with its permissions")
         add("--dry-run", action="store_true", help="check and describe it, and change nothing")
 
     def run(self, options: Mapping[str, Any]) -> None:
         """Perform the operation, or describe it."""
         require_events()
         check_words(options)
-        order = Order(
-            event_id=options["id"],
-            consumer=options["consumer"],
-            source=options["source"],
-            actor=Actor.of_command_line(options["user"]).name,
-            reason=operations.check_text(options["reason"], "The reason"),
-            is_trial=options["dry_run"],
-        )
-        result = self.perform(order)
+        actor = Actor.of_command_line(options["user"])
+        place = {"consumer": options["consumer"], "source": options["source"]}
+        if options["dry_run"]:
+            result = event_operations.plan(self.operation, options["id"], actor=actor, **place)
+        else:
+            reason = options["reason"]
+            result = event_operations.operate(self.operation, options["id"], actor=actor, reason=reason, **place)
         if options["json"]:
             self.print_json(result.as_dict())
         else:
             self.stdout.write(f"{'Dry run: ' if result.is_trial else ''}{result.message}")
-
-    def perform(self, order: Order) -> OperationResult:
-        """Perform the operation; subclasses implement it."""
-        raise NotImplementedError
 
     def describe_failure(self, error: Error) -> str:
         """Return a message that it is unknown whether the operation was performed."""

@@ -1417,6 +1417,14 @@ class Migration(migrations.Migration):
             ],
             options={
                 "default_permissions": (),
+                "permissions": (
+                    ("view_event", "Can see events"),
+                    ("view_event_payload", "Can see data and tracebacks of events, without personal data"),
+                    ("view_event_personal", "Can see personal data of events"),
+                    ("retry_event", "Can retry an event that failed"),
+                    ("replay_event", "Can send an event again or run its handler again"),
+                    ("discard_event", "Can discard an event"),
+                ),
                 "indexes": [
                     models.Index(
                         condition=models.Q(("state", "unsent")), fields=["due_at", "id"], name="saga_outbox_due"

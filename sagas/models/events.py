@@ -84,6 +84,14 @@ class OutboxEvent(models.Model):
 
     class Meta:
         default_permissions = ()
+        permissions = (
+            ("view_event", "Can see events"),
+            ("view_event_payload", "Can see data and tracebacks of events, without personal data"),
+            ("view_event_personal", "Can see personal data of events"),
+            ("retry_event", "Can retry an event that failed"),
+            ("replay_event", "Can send an event again or run its handler again"),
+            ("discard_event", "Can discard an event"),
+        )
         constraints = (
             models.UniqueConstraint(fields=["source", "sequence"], name="saga_outbox_sequence_once"),
             one_of("state", OutboxState, "saga_outbox_state_known"),

@@ -10,13 +10,15 @@ pytestmark = pytest.mark.django_db
 
 VIEW = {
     "view_saga", "view_sagakey", "view_sagastep", "view_sagaattempt", "view_sagahistory", "view_sagabarrier",
-    "view_sagaworker", "view_sagabulk", "view_sagabulkitem",
+    "view_sagaworker", "view_sagabulk", "view_sagabulkitem", "view_event",
 }  # fmt: skip
 OPERATE = VIEW | {
     "view_error", "retry_saga", "remedy_saga", "pause_saga", "cancel_saga", "note_saga", "bulk_saga",
+    "retry_event",
 }  # fmt: skip
 ALL = OPERATE | {
     "view_payload", "view_sagaaccess", "compensate_saga", "override_saga", "abandon_saga", "share_view",
+    "view_event_payload", "view_event_personal", "replay_event", "discard_event",
 }  # fmt: skip
 
 

@@ -21,12 +21,15 @@ VIEW = (
     "view_sagaworker",
     "view_sagabulk",
     "view_sagabulkitem",
+    "view_event",
 )
 OPERATE = (
     "view_error", "retry_saga", "remedy_saga", "pause_saga", "cancel_saga", "note_saga", "bulk_saga",
+    "retry_event",
 )  # fmt: skip
 SUPERVISE = (
     "view_payload", "view_sagaaccess", "compensate_saga", "override_saga", "abandon_saga", "share_view",
+    "view_event_payload", "view_event_personal", "replay_event", "discard_event",
 )  # fmt: skip
 
 GROUPS: Mapping[str, tuple[str, ...]] = {

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from django.http import HttpRequest
 from django.utils.text import slugify
 
+from ...events.dead_count import count_dead
+from ...events.settings import get_event_settings
+from ...operators.event_operations import VIEW as VIEW_EVENT
 from ...operators.queries.menu_data import show_count
 from .addresses import find_url, site_of
 from .frame import has_own_frame
@@ -13,6 +16,7 @@ from .list_order import SEVEREST
 from .menu_data import menu_data_of
 from .saved_views import View, list_saved_views, list_url
 
+DEAD_LETTERS = "Dead letters"
 NEEDS = {"needs": "any", "by": SEVEREST}
 
 
@@ -96,10 +100,12 @@ def _list_entries(request: HttpRequest, site: str, attention: str, bulks: str) -
         ("Operator log", find_url(site, "sagas_saga_log"), None),
         ("Barriers", find_url(site, "sagas_sagabarrier_changelist") if may("sagas.view_sagabarrier") else "", None),
         ("Accesses", find_url(site, "sagas_sagaaccess_changelist") if may("sagas.view_sagaaccess") else "", None),
+        *_list_event_places(request, site),
     ]
     pages = [*(url for _, url, _ in places), find_url(site, "sagas_saga_views")]
     inner = [url for url in pages if url and request.path.startswith(url)]
     here = max(inner, key=len, default="")
+    urgent = {label for label, _, count in places if label == DEAD_LETTERS and count}
     for label, url, count in places:
         if url == listed:
             is_current = request.path == listed and is_needs
@@ -109,4 +115,14 @@ def _list_entries(request: HttpRequest, site: str, attention: str, bulks: str) -
             )  # fmt: skip
             yield Entry(label=label, url=url, is_current=here == url and not is_current)
         elif url:
-            yield Entry(label=label, url=url, count=count, is_current=here == url)
+            yield Entry(label=label, url=url, count=count, is_current=here == url, is_urgent=label in urgent)
+
+
+def _list_event_places(request: HttpRequest, site: str) -> Iterator[tuple[str, str, str | None]]:
+    """Yield the pages about events while events are on, for users who may see them."""
+    if not get_event_settings().are_on or not request.user.has_perm(f"sagas.{VIEW_EVENT}"):
+        return
+    yield "Events", find_url(site, "sagas_saga_events"), None
+    yield DEAD_LETTERS, find_url(site, "sagas_saga_dead_letters"), show_count(count_dead())
+    yield "Delivery", find_url(site, "sagas_saga_delivery"), None
+    yield "Catalogue", find_url(site, "sagas_saga_catalogue"), None

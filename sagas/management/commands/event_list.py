@@ -35,6 +35,7 @@ class Command(SagaCommand):
         """Add the filter and the limit."""
         add = parser.add_argument
         add("--key", default="", type=arguments.text, metavar="K", help="only events of this key")
+        add("--correlation", default="", type=arguments.text, metavar="ID", help="only events of this correlation id")
         add("--type", default="", type=arguments.text, metavar="T", help="only events of this name")
         add("--status", default="", choices=STATES, help="only events in this state, in an outbox or an inbox")
         add("--participant", default="", type=arguments.text, metavar="P", help="only events sent or received by it")
@@ -50,9 +51,16 @@ class Command(SagaCommand):
         """List the events."""
         require_events()
         wanted = EventFilter(
-            key=options["key"], type=options["type"], state=options["status"], participant=options["participant"]
+            key=options["key"],
+            type=options["type"],
+            state=options["status"],
+            participant=options["participant"],
+            correlation_id=options["correlation"],
         )
-        found = list_events(wanted, options["limit"])
+        page = list_events(wanted, options["limit"])
+        found = page.events
+        for alias, reason in page.unreachable.items():
+            self.stderr.write(f"Database {alias} is unreachable, so its events and states are missing: {reason}")
         if options["json"]:
             self.print_json([event.as_dict() for event in found])
         elif found:

@@ -1,8 +1,9 @@
-from ...events.operations import OperationResult, Order, replay_event
+from ...operators.event_operations import EventOperation
 from ..event_options import EventOperatorCommand
 
 
 class Command(EventOperatorCommand):
+    operation = EventOperation.REPLAY
     help = (
         "Send an event again under the same id, which whoever has it ignores; or with --consumer, run that\n"
         "consumer's handler again on the body in its inbox, where its guards decide. Exit code 1 if that is\n"
@@ -13,7 +14,3 @@ class Command(EventOperatorCommand):
         '  manage.py event_replay ID --consumer shipping --reason "the address was corrected"'
     )
     needs_consumer = False
-
-    def perform(self, order: Order) -> OperationResult:
-        """Replay the event."""
-        return replay_event(order)

@@ -48,6 +48,7 @@ class What(StrEnum):
     BARRIER = "barrier"  #: a result stored in a participant's database
     LIST = "list"  #: one error line each of many sagas, on the command line or through the API
     API = "api"  #: a response of the operators' API
+    EVENT = "event"  #: one event, or groups of failed ones
 
 
 ERRORS_ONLY = "error texts only"  # detail of an access without inputs and results
