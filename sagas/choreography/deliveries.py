@@ -22,21 +22,21 @@ MAX_DATA_CHARS = 20_000  # longer data is not read for a list of events
 SELECT = """
 (
     SELECT 'outbox', participant, source, event_id::text, type, coalesce(sequence::text, ''), causation_id, state,
-        recorded_at, sent_at, NULL::timestamptz, attempts, resends, '', error, {data}
+        recorded_at, sent_at, NULL::timestamptz, attempts, resends, '', error, version, {data}
     FROM sagas_outboxevent
     WHERE correlation_id = %(saga)s OR (key = %(key)s AND type = ANY(%(types)s::varchar[]))
     ORDER BY id LIMIT %(most)s
 ) UNION ALL (
     SELECT 'inbox', consumer, source, event_id, type, sequence, causation_id, state,
-        recorded_at, received_at, handled_at, attempts, duplicates, error_class, error, {data}
+        recorded_at, received_at, handled_at, attempts, duplicates, error_class, error, version, {data}
     FROM sagas_inboxevent
     WHERE correlation_id = %(saga)s OR (key = %(key)s AND type = ANY(%(types)s::varchar[]))
     ORDER BY id LIMIT %(most)s
 ) UNION ALL (
-    SELECT 'consumer', consumer, '', '', '', '', '', '', NULL, max(seen_at), NULL, 0, 0, '', '', NULL
+    SELECT 'consumer', consumer, '', '', '', '', '', '', NULL, max(seen_at), NULL, 0, 0, '', '', 0, NULL
     FROM sagas_eventconsumer GROUP BY consumer
 ) UNION ALL (
-    SELECT 'intent', participant, '', '', '', '', '', '', NULL, clock_timestamp(), NULL, 0, 0, '', '',
+    SELECT 'intent', participant, '', '', '', '', '', '', NULL, clock_timestamp(), NULL, 0, 0, '', '', 0,
         to_jsonb(intent)::text
     FROM sagas_intent AS intent
     WHERE participant = ANY(%(participants)s::varchar[])
@@ -45,7 +45,7 @@ SELECT = """
 ){facts}
 """
 FACTS = """ UNION ALL (
-    SELECT 'fact', '', '', '', '', '', '', '', NULL, NULL, NULL, 0, 0, '', '', to_jsonb(fact)::text
+    SELECT 'fact', '', '', '', '', '', '', '', NULL, NULL, NULL, 0, 0, '', '', 0, to_jsonb(fact)::text
     FROM sagas_trackedevent AS fact WHERE saga_id = %(saga)s::uuid ORDER BY id
 )"""
 DATA = f"CASE WHEN length(data::text) <= {MAX_DATA_CHARS} THEN data::text END"
@@ -75,6 +75,7 @@ class Entry:
     """How often it was sent again, or arrived again."""
     error_class: str
     error: str
+    version: int
     data: str | None
     """JSON text; None if it was not asked for, or is too long."""
 
@@ -129,10 +130,9 @@ class SagaEvent:
         assert found  # noqa: S101 - an event is known by a row, and each kind of row has a time
         return found
 
-    @property
-    def data(self) -> str | None:
-        """Its data as JSON text, if it was read."""
-        return next((one.data for one in (self.sent, *self.received) if one is not None and one.data), None)
+    def find_with_data(self) -> Entry | None:
+        """Return a row whose data were read, or None."""
+        return next((one for one in (self.sent, *self.received) if one is not None and one.data), None)
 
     def find_receipt(self, consumer: str) -> Entry | None:
         """Return its row in a consumer's inbox, or None."""
@@ -205,7 +205,7 @@ def _join(place: tuple[str, str], sent: Entry | None, received: list[Entry], fac
 def _read_entry(row: tuple[Any, ...]) -> Entry:
     names = (
         "participant", "source", "event_id", "type", "sequence", "causation_id", "state", "recorded_at", "at",
-        "handled_at", "attempts", "repeats", "error_class", "error", "data",
+        "handled_at", "attempts", "repeats", "error_class", "error", "version", "data",
     )  # fmt: skip
     return Entry(**dict(zip(names, row[1:], strict=True)))
 

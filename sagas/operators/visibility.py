@@ -5,7 +5,6 @@ from enum import IntEnum
 from .actor import Actor
 
 VIEW_ERROR, VIEW_PAYLOAD = "view_error", "view_payload"
-VIEW_EVENT_PAYLOAD, VIEW_PERSONAL = "view_event_payload", "view_personal"
 
 
 class Visibility(IntEnum):
@@ -27,33 +26,6 @@ class Visibility(IntEnum):
     def has_payloads(self) -> bool:
         """Whether payloads are shown."""
         return self is Visibility.PAYLOADS
-
-
-class EventVisibility(IntEnum):
-    """Level of what a reader sees of the data of events; each one includes those before it."""
-
-    NOTHING = 0
-    DATA = 1
-    """Data with personal fields masked."""
-    PERSONAL = 2
-    """Personal fields, too."""
-
-    @property
-    def has_data(self) -> bool:
-        """Whether data are shown."""
-        return self >= EventVisibility.DATA
-
-    @property
-    def has_personal(self) -> bool:
-        """Whether personal fields are shown."""
-        return self is EventVisibility.PERSONAL
-
-
-def find_event_visibility(actor: Actor) -> EventVisibility:
-    """Return what the permissions of an actor allow it to see of the data of events."""
-    if not actor.may(VIEW_EVENT_PAYLOAD):
-        return EventVisibility.NOTHING
-    return EventVisibility.PERSONAL if actor.may(VIEW_PERSONAL) else EventVisibility.DATA
 
 
 def find_visibility(actor: Actor) -> Visibility:

@@ -38,7 +38,7 @@ def ask(client: Client, url: str, etag: str = "") -> Any:
     return client.get(url, headers={"If-None-Match": etag} if etag else {})
 
 
-@pytest.mark.parametrize("tab", Tab)
+@pytest.mark.parametrize("tab", ORCHESTRATION_TABS)
 def test_response_holds_what_the_page_shows(log_in: LogIn, tab: Tab) -> None:
     saga = trips.make_compensation_failing()
     client = log_in("admin")

@@ -11,10 +11,10 @@ from ...events.dead_letters import MAX_GROUPS, MAX_READ, DeadGroup, read_dead_le
 from ...models import InboxState
 from ...operators.event_operations import PERMISSIONS, EventOperation
 from ...operators.presentation.badges import Badge
+from ...operators.presentation.event_badges import INBOX_BADGES
 from ..ui.addresses import find_url
 from ..ui.console_admin import ConsoleAdmin
 from ..ui.formatting import Moment, show_moment
-from .event_badges import INBOX_BADGES
 from .event_reader import EventReader, check_request, find_event_url
 
 TEMPLATE = "admin/sagas/events/dead_letters.html"

@@ -13,11 +13,11 @@ from ...events.overview import MAX_COUNTED, RECENTLY, ConsumerOverview, Group, S
 from ...events.troubles import Trouble, find_troubles
 from ...models import InboxState
 from ...operators.presentation.badges import Badge, Tone
+from ...operators.presentation.event_badges import INBOX_BADGES
 from ...operators.presentation.times import describe_span
 from ..ui.addresses import find_url
 from ..ui.console_admin import ConsoleAdmin
 from ..ui.formatting import Moment, show_moment
-from .event_badges import INBOX_BADGES
 from .event_reader import check_request, find_event_url
 
 TEMPLATE = "admin/sagas/events/delivery.html"

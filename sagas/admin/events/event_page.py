@@ -20,13 +20,13 @@ from ...events.operations import DISCARDED, REPLAYED, RETRIED, EventNotFound
 from ...models import InboxEvent, InboxState, OutboxEvent, OutboxState, Saga
 from ...operators.event_operations import PERMISSIONS, EventOperation
 from ...operators.presentation.badges import Badge
+from ...operators.presentation.event_badges import EXPLANATIONS, INBOX_BADGES, NOT_RECEIVED, OUTBOX_BADGES
 from ..saga_page.json_text import JsonText, show_json_text
 from ..ui.addresses import find_saga_url, find_url
 from ..ui.base_filter import QueryRefused, read_once
 from ..ui.console_admin import ConsoleAdmin
 from ..ui.excerpt import Folded, fold_error
 from ..ui.formatting import Moment, show_moment
-from .event_badges import EXPLANATIONS, INBOX_BADGES, NOT_RECEIVED, OUTBOX_BADGES
 from .event_reader import EventReader, check_request, find_event_url, list_link, refuse
 
 TEMPLATE = "admin/sagas/events/event.html"

@@ -14,11 +14,11 @@ from ...events.declaration import list_types
 from ...events.listing import STATES, EventFilter, ListedEvent, list_events, read_place
 from ...models.events import MAX_ID_CHARS
 from ...operators.presentation.badges import Badge, in_words
+from ...operators.presentation.event_badges import INBOX_BADGES, OUTBOX_BADGES
 from ...operators.queries.saga_filter import refuse_value
 from ..ui.base_filter import QueryRefused, read_choice, read_once
 from ..ui.console_admin import ConsoleAdmin
 from ..ui.formatting import Moment, show_moment
-from .event_badges import INBOX_BADGES, OUTBOX_BADGES
 from .event_reader import check_request, find_event_url, refuse
 
 TEMPLATE = "admin/sagas/events/list.html"

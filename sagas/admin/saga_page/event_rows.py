@@ -1,5 +1,6 @@
 """Rows of the table of events of a choreographed saga."""
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,14 +9,17 @@ from ...choreography.calls import OpenAnswers
 from ...choreography.deliveries import Entry, SagaEvent
 from ...events import catalogue
 from ...events.catalogue import TRACKER
+from ...events.masking import mask_personal
+from ...events.settings import get_event_settings
 from ...operators.presentation import Badge
 from ...operators.presentation.badges import Tone
 from ...operators.presentation.event_badges import INBOX_BADGES, NOT_HANDLED, badge_of_event
-from ...operators.presentation.event_data import mask_personal
 from ...operators.presentation.times import describe_span
-from ...operators.visibility import EventVisibility, Visibility
+from ...operators.visibility import Visibility
+from ..ui.addresses import find_url
 from ..ui.excerpt import Folded, fold, fold_error
 from ..ui.formatting import Moment, show_moment
+from .event_visibility import EventVisibility
 from .json_text import JsonText, show_json_text
 
 UNREACHABLE = Badge(word="unreachable", icon="question", tone=Tone.QUIET)
@@ -39,6 +43,8 @@ class EventRow:
     """Row of one event."""
 
     id: str
+    url: str
+    """Its own page; empty without the permission, and while events are off."""
     type: str
     sender: str
     sequence: str
@@ -59,15 +65,16 @@ class EventRow:
 
 
 def list_event_rows(
-    answers: OpenAnswers, now: datetime, *, visibility: Visibility, sees: EventVisibility
+    answers: OpenAnswers, now: datetime, *, site: str, visibility: Visibility, sees: EventVisibility
 ) -> Iterator[EventRow]:
-    """Yield a row for each event, the oldest first. ``sees``: which data of events are shown."""
+    """Yield a row for each event, the oldest first."""
     types = {event.id: event.type for event in answers.events}
     for event in answers.events:
         data, note = _show_data(event, sees)
         cause_id = event.causation_id if event.causation_id in types else ""
         yield EventRow(
             id=event.id,
+            url=find_event_url(site, event) if sees.has_links else "",
             type=event.type,
             sender=event.sender,
             sequence=event.sequence,
@@ -81,6 +88,16 @@ def list_event_rows(
             data=data,
             data_note=note,
         )
+
+
+def find_event_url(site: str, event: SagaEvent, page: str = "", **query: str) -> str:
+    """Return the URL of an event's page, or of an operation on it; empty if there is none: events are off, or it was
+    stated.
+    """
+    if not get_event_settings().are_on or (event.sent is None and not event.received):
+        return ""
+    name = f"sagas_saga_event_{page}" if page else "sagas_saga_event"
+    return find_url(site, name, query={"id": event.id, "source": event.source, **query})
 
 
 def name_consumer(label: str) -> str:
@@ -121,12 +138,15 @@ def _count_from(event: SagaEvent, moment: datetime | None) -> str:
 def _show_data(event: SagaEvent, sees: EventVisibility) -> tuple[JsonText | None, str]:
     if not sees.has_data:
         return None, ""
-    if event.data is None:
+    entry = event.find_with_data()
+    if entry is None or entry.data is None:
         return None, "not here, or too long to be shown"
-    text = event.data if sees.has_personal else mask_personal(event.type, event.data)
-    if text is None:
-        return None, "of an unknown type, so it needs the permission sagas.view_personal"
-    return show_json_text(text), ""
+    if sees.has_personal:
+        return show_json_text(entry.data), ""
+    masked = mask_personal(entry.type, entry.version, json.loads(entry.data))
+    if masked is None:
+        return None, "of an unknown type, so it needs the permission sagas.view_event_personal"
+    return show_json_text(json.dumps(masked, ensure_ascii=False)), ""
 
 
 def list_badges(rows: Iterable[EventRow]) -> list[Badge]:

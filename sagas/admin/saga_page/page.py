@@ -20,13 +20,15 @@ from ...operators.presentation import Account, Badge, badge_of_saga, explain
 from ...operators.presentation.times import describe_span
 from ...operators.presentation.whereabouts import list_whereabouts
 from ...operators.recommendation import belongs_beside, recommend_operation
-from ...operators.visibility import EventVisibility, Visibility
+from ...operators.visibility import Visibility
 from ..ui.addresses import find_url
 from ..ui.formatting import Moment, show_moment
 from ..ui.page_selection import LIST_FILTERS, Only, Selection, Tab
 from .attempt_rows import AttemptRow, show_attempts_made
+from .event_links import EventLink, list_event_links
 from .event_rows import EventRow, list_badges, list_event_rows
 from .event_timeline import draw_events
+from .event_visibility import EventVisibility
 from .flow_view import FlowRow, draw_stations, list_flow, list_flow_rows
 from .graph_view import draw_saga
 from .history_rows import HistoryRow, show_history
@@ -121,6 +123,8 @@ class SagaPage:
     """Its steps at a glance."""
     main: tuple[Choice, ...]
     """The recommended operation, if there is one."""
+    event_links: tuple[EventLink, ...]
+    """What to do about the events that it waits for, the recommended first."""
     beside: tuple[Choice, ...]
     """Operations beside it."""
     more: tuple[Choice, ...]
@@ -164,7 +168,7 @@ def build_page(
     choices = list(list_choices(snapshot, actor, site, filters=selection.filters))
     badge = badge_of_saga(saga, steps, now)
     has_steps = selection.tab in (Tab.GRAPH, Tab.STEPS)
-    events = tuple(_list_events(reading, visibility, sees))
+    events = tuple(_list_events(reading, site, visibility, sees))
     stations = list_flow(reading) if selection.tab is Tab.FLOW else []
     return SagaPage(
         saga=saga,
@@ -186,6 +190,7 @@ def build_page(
         notes=list_notes(reading, actor, site=site),
         strip=build_strip(snapshot, selection),
         main=tuple(choice for choice in choices if not choice.refusal and choice.is_main),
+        event_links=tuple(list_event_links(reading, actor, site)),
         beside=tuple(choice for choice in choices if not choice.refusal and choice.is_beside),
         more=tuple(choice for choice in choices if not (choice.refusal or choice.is_main or choice.is_beside)),
         refused=tuple(choice for choice in choices if choice.refusal),
@@ -220,10 +225,10 @@ def _lacks_definition(snapshot: SagaSnapshot) -> bool:
     return (find(saga.definition, saga.version) if saga.is_choreographed else snapshot.definition) is None
 
 
-def _list_events(reading: SagaReading, visibility: Visibility, sees: EventVisibility) -> Iterator[EventRow]:
+def _list_events(reading: SagaReading, site: str, visibility: Visibility, sees: EventVisibility) -> Iterator[EventRow]:
     if reading.answers is not None:
-        shown = sees if reading.has_event_data else EventVisibility.NOTHING
-        yield from list_event_rows(reading.answers, reading.now, visibility=visibility, sees=shown)
+        shown = sees if reading.has_event_data else EventVisibility(has_links=sees.has_links)
+        yield from list_event_rows(reading.answers, reading.now, site=site, visibility=visibility, sees=shown)
 
 
 def _draw(reading: SagaReading, events: tuple[EventRow, ...]) -> SafeString:

@@ -7,11 +7,12 @@ from django.http import HttpRequest
 
 from ...operators.actor import Actor
 from ...operators.audit import access_log
-from ...operators.visibility import EventVisibility, Visibility, find_event_visibility, find_visibility
+from ...operators.visibility import Visibility, find_visibility
 from ..links import resolve_links
 from ..ui.addresses import find_url
 from ..ui.console_admin import ConsoleAdmin
 from ..ui.page_selection import parse_selection
+from .event_visibility import EventVisibility, find_event_visibility
 from .page import build_page, name_saga
 from .reading import SagaReading, SelectNeighbours, read_saga
 
@@ -37,9 +38,9 @@ def read_page(
     visibility = access_log.log_visible(wanted, actor.name, access_log.What.PAGE, saga_id=saga_id, detail=detail)
     if reading.has_event_data and not wanted.has_errors:
         is_logged = access_log.log_access(actor.name, access_log.What.PAGE, saga_id=saga_id, detail=detail)
-        sees = sees if is_logged else EventVisibility.NOTHING
+        sees = sees if is_logged else EventVisibility(has_links=sees.has_links)
     if visibility is not wanted:
-        sees = EventVisibility.NOTHING
+        sees = EventVisibility(has_links=sees.has_links)
         reading = read_saga(saga_id, selection, with_payloads=False, select_neighbours=select_neighbours)
     return _describe_page(console, actor, reading, visibility, sees) if reading else None
 
