@@ -19,6 +19,7 @@ from ..ui.menu import NEEDS
 from ..ui.saved_views import list_url
 from .attention import AttentionRow, list_attention
 from .chart_section import ChartSection, build_charts
+from .event_section import EventSection, build_event_section
 from .tiles import Tile, list_tiles
 from .windows import HEADS, WindowRow, build_row
 
@@ -79,6 +80,8 @@ class Dashboard:
     open_url: str
     """List of all open sagas."""
     charts: ChartSection
+    events: EventSection | None
+    """What waits between participants; None while events are off."""
     window_heads: tuple[str, ...]
     windows: tuple[WindowRow, ...]
     failing: tuple[FailingStep, ...]
@@ -106,6 +109,7 @@ def build_dashboard(site: str, reader: Actor, span: str = "") -> Dashboard:
         attention_url=list_url(site, **NEEDS),
         open_url=list_url(site, by=SEVEREST),
         charts=build_charts(span, found, now),
+        events=build_event_section(now, site, reader, has_time=not stale),
         window_heads=HEADS,
         windows=tuple(
             build_row(window, label, found[window.name], describe_counting(found[window.name], now))

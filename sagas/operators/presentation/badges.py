@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from ...core.states import Attention
 from ...models import Saga, SagaStep
 from .states import DisplayState, StepDisplay, judge_saga, judge_step, reasons_of
 
@@ -81,6 +82,11 @@ STEP_BADGES: Mapping[StepDisplay, Badge] = {
 }
 
 
+# An event does not come by itself any more, or for too long.
+STUCK = frozenset({Attention.EVENT_OVERDUE.value, Attention.EVENT_FAILING.value, Attention.INTENT_FAILING.value})
+LATE_EVENT = Badge(word="waiting for an event", icon="clock", tone=Tone.URGENT)
+
+
 def badge_of_state(state: DisplayState) -> Badge:
     """Return the badge of a display state without details."""
     return SAGA_BADGES[state]
@@ -91,6 +97,8 @@ def badge_of_saga(saga: Saga, steps: Sequence[SagaStep], now: datetime) -> Badge
     state = judge_saga(saga, steps, now)
     badge = SAGA_BADGES[state]
     others = [in_words(reason) for reason in reasons_of(saga, steps) if reason != state.value]
+    if state is DisplayState.WAITING_FOR_EVENT and not STUCK.isdisjoint(saga.attention):
+        badge = LATE_EVENT
     return Badge(word=badge.word, icon=badge.icon, tone=badge.tone, detail=", ".join(others))
 
 

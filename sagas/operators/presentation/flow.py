@@ -149,7 +149,7 @@ class _Flow:
             return NOT_DUE, ""
         span = describe_span(self.now - datetime.fromisoformat(debt["since"]))
         if self._is_stuck(debt):
-            return DEAD, f"owed for {span}"
+            return DEAD, f"for {span}"
         return (LATE if datetime.fromisoformat(debt["due_at"]) <= self.now else OWED), f"for {span}"
 
     def _is_stuck(self, debt: dict[str, Any]) -> bool:
