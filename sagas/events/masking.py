@@ -40,14 +40,20 @@ def _mask(hint: Any, value: Any) -> Any:
         return [_mask(wide[min(place, len(wide) - 1)], item) for place, item in enumerate(value)]
     if origin is dict and isinstance(value, Mapping):
         return {key: _mask(arguments[1], item) for key, item in value.items()}
-    return MASK if isinstance(value, Mapping | list) and hint not in (dict, list, Any) else value
+    if isinstance(value, Mapping | list):
+        return value if hint in (dict, list, Any) else MASK
+    return MASK if is_object(hint) or is_array(hint) else value
 
 
 def _mask_union(parts: tuple[Any, ...], value: Any) -> Any:
     if any(PERSONAL in getattr(part, "__metadata__", ()) for part in parts):
         return MASK
     if not isinstance(value, Mapping | list):
-        return value
+        return value if any(_is_scalar(part) for part in parts) else MASK
     is_kind = is_object if isinstance(value, Mapping) else is_array
     fitting = next(filter(is_kind, parts), None)
     return MASK if fitting is None else _mask(fitting, value)
+
+
+def _is_scalar(part: Any) -> bool:
+    return part is not type(None) and not is_object(part) and not is_array(part)

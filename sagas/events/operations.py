@@ -12,7 +12,7 @@ from django.db import Error
 from ..clock import read_now
 from ..core.survival import ends_process
 from ..exceptions import BadRequest, OperationRefused, describe_error
-from ..models import EventOperation, InboxEvent, InboxState, OutboxEvent, OutboxState
+from ..models import EventOperation, InboxEvent, InboxKey, InboxState, OutboxEvent, OutboxState
 from ..transactions import own_transaction
 from . import catalogue, inbox
 from .cloudevents import Incoming, read_own_id
@@ -125,7 +125,7 @@ def _perform_once(perform: Callable[[Order], OperationResult], order: Order) -> 
 def _retry(order: Order) -> OperationResult:
     alias = _open(order)
     with own_transaction(alias):
-        row = _lock_inbox(alias, order)
+        row, _ = _take_inbox(alias, order)
         version = _require_version(alias, order, "retry", row)
         _require_state(row, RETRIED, "retry", "Retry or discard the failed event that it waits behind, or replay it.")
         if not order.is_trial:
@@ -136,8 +136,7 @@ def _retry(order: Order) -> OperationResult:
 def _discard(order: Order) -> OperationResult:
     alias = _open(order)
     with own_transaction(alias):
-        lock = inbox.lock_key(alias, order.consumer, _find_inbox(alias, order).key)
-        row = _lock_inbox(alias, order)
+        row, lock = _take_inbox(alias, order)
         version = _require_version(alias, order, "discard", row)
         _require_state(row, DISCARDED, "discard", "Only what was not handled can be discarded.")
         if not order.is_trial:
@@ -151,7 +150,7 @@ def _send_again(order: Order) -> OperationResult:
     _check(order)
     for alias in catalogue.event_databases():
         with own_transaction(alias):
-            row = _lock_outbox(alias, order)
+            row = _take_outbox(alias, order)
             if row is None:
                 continue
             version = _require_version(alias, order, "replay", row)
@@ -237,19 +236,21 @@ def _find_inbox(alias: str, order: Order) -> InboxEvent:
     return found[0]
 
 
-def _lock_inbox(alias: str, order: Order) -> InboxEvent:
-    """Lock the key, then the row, in the order of consumers."""
+def _take_inbox(alias: str, order: Order) -> tuple[InboxEvent, InboxKey | None]:
+    """Return the row and the lock of its key, locked in the order of consumers; a trial locks and writes nothing."""
     row = _find_inbox(alias, order)
-    inbox.lock_key(alias, order.consumer, row.key)
-    return InboxEvent.objects.using(alias).select_for_update().get(pk=row.pk)
+    if order.is_trial:
+        return row, None
+    lock = inbox.lock_key(alias, order.consumer, row.key)
+    return InboxEvent.objects.using(alias).select_for_update().get(pk=row.pk), lock
 
 
-def _lock_outbox(alias: str, order: Order) -> OutboxEvent | None:
+def _take_outbox(alias: str, order: Order) -> OutboxEvent | None:
     event_id = read_own_id(order.event_id)
     if event_id is None:
         return None
     rows = OutboxEvent.objects.using(alias).filter(participant__in=catalogue.list_local_senders())
-    return rows.select_for_update().filter(event_id=event_id).first()
+    return (rows if order.is_trial else rows.select_for_update()).filter(event_id=event_id).first()
 
 
 def _require_state(row: InboxEvent, states: frozenset[InboxState], what: str, todo: str) -> None:

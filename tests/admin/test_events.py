@@ -320,6 +320,19 @@ class TestOperations:
             assert "the form needs your attention" in text_of(response)
         assert operated() == []
 
+    def test_operator_log_shows_who_did_it_and_why(self, flow: Behaviour, log_in: LogIn) -> None:
+        [row] = make_dead(flow, "ORD-1")
+        client, address = log_in("operator"), link(row, "retry")
+        client.post(address, {"reason": REASON, "version": version_of(client, address)})
+        log = f"{LIST}log/"
+        shown = log_in("viewer").get(log)
+        [(logged, _, event_url)] = shown.context["event_rows"]
+        assert (logged.actor, logged.operation, logged.reason) == ("operator", "retry", REASON)
+        assert event_url == f"{ONE}?id={row.event_id}"
+        assert "TestPaid ORD-1" in read(shown)
+        assert log_in("viewer").get(log, {"actor": "ada"}).context["event_rows"] == []
+        assert "has_events" not in log_in("viewer").get(log, {"action": "retry"}).context
+
 
 class TestDeadLetters:
     def test_events_that_fail_alike_are_one_group(self, flow: Behaviour, log_in: LogIn) -> None:

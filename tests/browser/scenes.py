@@ -7,13 +7,16 @@ from django.contrib.auth.models import User
 
 from sagas import clock
 from sagas.admin.ui.page_selection import ORCHESTRATION_TABS, Tab
-from sagas.models import Saga, SagaBarrier, SagaBulk, SagaHistory, SagaWorker
+from sagas.events import catalogue, dead_count
+from sagas.models import InboxEvent, Saga, SagaBarrier, SagaBulk, SagaHistory, SagaWorker
 from sagas.operators import operations
 from sagas.operators.actor import Actor
 from sagas.operators.audit import access_log
 from sagas.operators.bulk import freezing, runner
 from sagas.operators.bulk.preconditions import Operation
 from tests.admin import large_sagas, trips
+from tests.events import world
+from tests.events.world import Behaviour, Noticed, Paid
 from tests.table_owner import as_table_owner
 
 REASON = "The airline is open again, see ticket 42."
@@ -96,6 +99,27 @@ def make_workers_and_barriers(saga: Saga) -> None:
         )
     access_log.log_access("operator", access_log.What.PAGE, saga_id=saga.pk)
     access_log.log_access("supervisor", access_log.What.EXPORT, detail="display=compensation_failing, started=24h")
+
+
+def make_events(flow: Behaviour) -> InboxEvent:
+    """Publish events that are handled, dead, held and parked. Returns: one that is dead."""
+    dead_count.forget()
+    world.send(Paid(order_id="ORD-5"), Noticed(text="The shelf is full."))
+    for number in range(1, 4):
+        key = f"ORD-{number}"
+        flow.fails[key] = ValueError(
+            f"No shelf takes the parcel of {key!r}, which is 2.4 m long and weighs {number} kg"
+        )
+        world.send(Paid(order_id=key))
+    for _ in range(4):
+        world.consume()
+        clock.move(timedelta(seconds=2))
+    world.send(Paid(order_id="ORD-1"))
+    world.consume()
+    alias = catalogue.database_of(world.CONSUMER)
+    parked = InboxEvent.objects.using(alias).filter(key="ORD-5")
+    parked.update(state="parked", error="No authority: TestPaid is sent by /shop/payments only.", handled_at=None)
+    return InboxEvent.objects.using(alias).filter(state="dead").order_by("id")[0]
 
 
 def tamper(saga: Saga) -> None:

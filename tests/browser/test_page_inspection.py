@@ -5,6 +5,7 @@ The screenshots are in ``var/screenshots``.
 
 from collections.abc import Iterator
 from datetime import timedelta
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import expect
@@ -18,13 +19,18 @@ from sagas.operators.queries import search
 from tests.admin import trips
 from tests.admin.pages import LIST, action_of, page_of
 from tests.depth import IS_FULL
+from tests.events.conftest import event_settings, flow, url
+from tests.events.world import Behaviour
 
 from . import scenes
 from .conftest import Visit
 from .inspection import NARROW, RENDERING_RULES, PageInspector, examine
 from .scenes import REASON
 
+__all__ = ["event_settings", "flow", "url"]
+
 BULKS = "/admin/sagas/sagabulk/"
+EVENTS = f"{LIST}events/"
 
 
 @pytest.fixture
@@ -130,6 +136,39 @@ def test_pages_about_many_sagas(inspector: PageInspector) -> None:
     inspector.visitor.open(f"{LIST}log/")
     page.get_by_role("button", name="Keyboard (?)").click()
     inspector.inspect("help")
+
+
+def test_pages_about_events(inspector: PageInspector, flow: Behaviour) -> None:
+    dead = scenes.make_events(flow)
+    page, plain = inspector.visitor.page, inspector.plain.page
+    event = f"{EVENTS}one/?{urlencode({'id': dead.event_id, 'source': dead.source})}"
+    retry = event.replace("/one/", "/one/retry/") + "&consumer=inventory"
+    inspector.inspect("events", EVENTS)
+    inspector.inspect("events-narrowed", f"{EVENTS}?state=dead&participant=inventory")
+    inspector.inspect("events-nothing", f"{EVENTS}?key=none")
+    inspector.inspect("events-refused", f"{EVENTS}?state=lost")
+    inspector.inspect("event", event, opens_folds=True)
+    inspector.inspect("event-retry", retry)
+    inspector.inspect("event-discard", retry.replace("/retry/", "/discard/"))
+    inspector.inspect("event-refused", retry.replace("=inventory", "=nobody"))
+    for one in (page, plain):
+        one.goto(inspector.visitor.address + retry)
+        one.get_by_label("Reason").fill("short")
+        one.get_by_role("button", name="Retry now").click()
+        expect(one.get_by_role("alert")).to_contain_text("the form needs your attention")
+    inspector.inspect("event-errors")
+    inspector.compare("event-errors")
+    inspector.inspect("dead-letters", f"{EVENTS}dead-letters/")
+    inspector.visitor.open(f"{EVENTS}dead-letters/")
+    page.get_by_role("link", name="Retry all").first.click()
+    inspector.inspect("dead-letters-retry")
+    page.get_by_label("Reason").fill(REASON)
+    page.get_by_role("button", name="Retry").click()
+    expect(page.get_by_role("table", name="What became of each event")).to_be_visible()
+    inspector.inspect("dead-letters-results")
+    inspector.inspect("delivery", f"{EVENTS}delivery/")
+    inspector.inspect("catalogue", f"{EVENTS}catalogue/")
+    inspector.inspect("log-of-events", f"{LIST}log/")
 
 
 def test_page_of_a_broad_search(inspector: PageInspector, monkeypatch: pytest.MonkeyPatch) -> None:

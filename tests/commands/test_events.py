@@ -203,6 +203,15 @@ class TestOperations:
         [row] = EventOperation.objects.using(catalogue.database_of("inventory"))
         assert row.actor.startswith("ada")
 
+    def test_account_needs_the_permission(self, dead: str) -> None:
+        get_user_model().objects.create_user("eve")
+        for name, permission in (("event_retry", "retry"), ("event_discard", "discard"), ("event_replay", "replay")):
+            for trial in ((), ("--dry-run",)):
+                done = run_command(name, dead, *CONSUMER, *WHY, "--user", "eve", *trial)
+                assert (done.code, f"lacks the permission sagas.{permission}_event." in done.err) == (1, True)
+        assert [row.state for row in world.inbox()] == ["dead"]
+        assert EventOperation.objects.using(catalogue.database_of("inventory")).count() == 0
+
     def test_replay_runs_one_handler(self, flow: Behaviour, dead: str) -> None:
         flow.fails.clear()
         done = run_command("event_replay", dead, *CONSUMER, *WHY)

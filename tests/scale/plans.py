@@ -14,18 +14,19 @@ BIG_TABLES = frozenset(
     {"sagas_saga", "sagas_sagastep", "sagas_sagaattempt", "sagas_sagahistory", "sagas_sagakey", "sagas_sagabarrier"}
 )
 SMALL_PART = 0.1
-EXPLAINED = ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE")
+EXPLAINED = ("SELECT", "(SELECT", "WITH", "INSERT", "UPDATE", "DELETE")
 
 
 @dataclass(kw_only=True)
 class Plans:
     """Plans of the executed statements.
 
-    asked: number of statements without savepoints. found: those that scan a big table. pages: of
-    8 kB, of tables and indexes, that all of them touched, each as often as it was; costliest: the statement with most
-    of them, and how many.
+    tables: those that are big. asked: number of statements without savepoints. found: those that scan a big table.
+    pages: of 8 kB, of tables and indexes, that all of them touched, each as often as it was; costliest: the statement
+    with most of them, and how many.
     """
 
+    tables: frozenset[str] = BIG_TABLES
     asked: int = 0
     found: list[str] = field(default_factory=list)
     pages: int = 0
@@ -47,7 +48,7 @@ class Plans:
 
     def _note(self, sql: str, plan: dict[str, Any]) -> None:
         text = " ".join(sql.split())[:600]
-        read = sorted(find_sequential_scans(plan) & BIG_TABLES)
+        read = sorted(find_sequential_scans(plan) & self.tables)
         pages = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
         self.asked += 1
         self.found += [f"{', '.join(read)} by: {text}"] if read else []
@@ -70,8 +71,8 @@ def find_sequential_scans(node: dict[str, Any], part: float = 1.0) -> set[str]:
 
 
 @contextmanager
-def watch_plans() -> Iterator[Plans]:
+def watch_plans(tables: frozenset[str] = BIG_TABLES) -> Iterator[Plans]:
     """Record the plan of every statement on the engine's database."""
-    plans = Plans()
+    plans = Plans(tables=tables)
     with connections[get_settings().database].execute_wrapper(plans.explain):
         yield plans

@@ -10,9 +10,12 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.utils.http import urlencode
 
 from ... import clock
-from ...operators.actor import MAX_NAME_CHARS
+from ...events.operation_log import MAX_LOGGED, read_event_operations
+from ...events.settings import get_event_settings
+from ...operators.actor import MAX_NAME_CHARS, Actor
 from ...operators.audit import verification
 from ...operators.audit.operator_log import REMEDY, LoggedOperation, LogPage, LogQuery, is_place, read_log
+from ...operators.event_operations import VIEW as VIEW_EVENT
 from ...operators.preconditions import Operation
 from ...operators.preview import LABELS
 from ...operators.queries.saga_filter import refuse_value
@@ -107,6 +110,7 @@ def log_view(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
         "newest_url": request.path,
         "verified": _verify(length, site) if request.method == "POST" else None,
         "max_verified": MAX_VERIFIED,
+        **_read_event_operations(request, wanted, page, site),
     }
     return model_admin.render(request, TEMPLATE, context)
 
@@ -173,6 +177,19 @@ def _list_bulks(page: LogPage, site: str) -> Iterator[BulkRow]:
             reason=operation.reason,
             url=find_url(site, "sagas_sagabulk_change", bulk.pk),
         )
+
+
+def _read_event_operations(request: HttpRequest, wanted: LogQuery, page: LogPage, site: str) -> dict[str, Any]:
+    """Return the operations on events, beside the newest page of all operations on sagas."""
+    is_filtered = bool(wanted.operation or wanted.is_note or wanted.before)
+    if is_filtered or not get_event_settings().are_on or not Actor.of_user(request.user).may(VIEW_EVENT):
+        return {}
+    found = read_event_operations(actor=wanted.actor, since=wanted.since)
+    rows = [
+        (row, show_moment(row.at, page.now), find_url(site, "sagas_saga_event", query={"id": row.event_id}))
+        for row in found.rows
+    ]
+    return {"event_rows": rows, "has_events": True, "unreachable": found.unreachable, "max_events": MAX_LOGGED}
 
 
 def _label(operation: LoggedOperation) -> str:
