@@ -34,9 +34,12 @@ OWED = """
     SELECT CASE WHEN (debt ->> 'due_at')::timestamptz <= %(now)s::timestamptz THEN 'late' ELSE 'owes' END,
         debt ->> 'by', count(*), min((debt ->> 'since')::timestamptz)
     FROM (
-        SELECT owed FROM sagas_saga
-        WHERE (owed_due_at IS NOT NULL OR attention <> '[]') AND closed_at IS NULL AND coordination = 'choreography'
-        LIMIT %(most)s
+        (SELECT owed FROM sagas_saga WHERE owed_due_at IS NOT NULL ORDER BY owed_due_at LIMIT %(most)s) UNION ALL (
+            SELECT owed FROM (
+                SELECT owed, owed_due_at, closed_at FROM sagas_saga
+                WHERE attention <> '[]' ORDER BY created_at DESC LIMIT %(most)s
+            ) AS told WHERE owed_due_at IS NULL AND closed_at IS NULL
+        )
     ) AS waiting CROSS JOIN LATERAL jsonb_array_elements(owed) AS debt GROUP BY 1, 2
 """
 
