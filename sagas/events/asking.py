@@ -46,12 +46,13 @@ def ask_each(aliases: Iterable[str], read: Callable[[str], AnswerT]) -> Answers[
     """Call a function with each alias, inside a transaction with a limit of a second for each statement.
 
     Returns: after little more than a second.
-    Raises: errors of the engine's database other than a time-out.
+    Raises: errors of the engine's database other than a time-out; whatever else the function raises.
     """
     own, wanted = get_settings().database, list(aliases)
     ends_at = time.monotonic() + SECONDS
     answers: dict[str, AnswerT | Unreachable] = {}
-    threads = {alias: _begin(alias, read, answers) for alias in wanted if alias != own}
+    raised: list[Exception] = []
+    threads = {alias: _begin(alias, read, answers, raised) for alias in wanted if alias != own}
     if own in wanted:
         answers[own] = _read_own(own, read)
     for alias, thread in threads.items():
@@ -59,6 +60,8 @@ def ask_each(aliases: Iterable[str], read: Callable[[str], AnswerT]) -> Answers[
             thread.join(max(0.0, ends_at - time.monotonic()))
             if thread.is_alive():
                 _asked[alias] = thread
+    if raised:
+        raise raised[0]
     got = {alias: answers.get(alias, Unreachable(reason=f"no answer within {SECONDS:g} s")) for alias in wanted}
     return Answers(
         found={alias: one for alias, one in got.items() if not isinstance(one, Unreachable)},
@@ -67,7 +70,10 @@ def ask_each(aliases: Iterable[str], read: Callable[[str], AnswerT]) -> Answers[
 
 
 def _begin(
-    alias: str, read: Callable[[str], AnswerT], answers: dict[str, AnswerT | Unreachable]
+    alias: str,
+    read: Callable[[str], AnswerT],
+    answers: dict[str, AnswerT | Unreachable],
+    raised: list[Exception],
 ) -> threading.Thread | None:
     """Start to read a database; None while an earlier reader hangs in it."""
     hanging = _asked.get(alias)
@@ -80,6 +86,8 @@ def _begin(
                 answers[alias] = read(alias)
         except Error as error:
             answers[alias] = _describe(error)
+        except Exception as error:  # noqa: BLE001 - raised again by the waiting thread
+            raised.append(error)
         finally:
             connections[alias].close()
 

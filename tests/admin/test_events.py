@@ -1,67 +1,66 @@
-"""Pages about events: what each shows, to whom, and what operators do on them."""
+"""Pages about events: what each shows, and to whom."""
 
 import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.db import connections
-from django.test import Client
+from django.db.utils import ConnectionHandler
 from django.test.utils import CaptureQueriesContext
 from django.utils.http import urlencode
 
 from sagas import clock
 from sagas.conf import get_settings
-from sagas.events import asking, catalogue, dead_count
+from sagas.events import asking, catalogue
 from sagas.events.transports.memory import Broker
-from sagas.models import EventConsumer, EventOperation, InboxEvent, OutboxEvent, SagaAccess
+from sagas.models import EventConsumer, InboxEvent, OutboxEvent, SagaAccess
 from tests.events import world
 from tests.events.conftest import broker, event_settings, flow, url
 from tests.events.world import Behaviour, Noticed, Paid, Voided
 
 from . import trips
-from .pages import LIST, REASON, LogIn, read, text_of
+from .crawling import Reader, read_html
+from .event_pages import CATALOGUE, DEAD, DELIVERY, EVENTS, ONE, _count_anew, link, make_dead
+from .pages import LIST, LogIn, read, text_of
+from .test_hostile_input import HOSTILE, QUERIES, find_fault
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
-__all__ = ["broker", "event_settings", "flow", "url"]
+__all__ = ["_count_anew", "broker", "event_settings", "flow", "url"]
 
-EVENTS = f"{LIST}events/"
-ONE, DEAD, DELIVERY, CATALOGUE = (f"{EVENTS}{name}/" for name in ("one", "dead-letters", "delivery", "catalogue"))
 MOST_QUERIES = 10
 UNKNOWN = "0b8ad41c-3c2a-4b0c-9b3c-2f0a2f4f5a11"
+_create_connection = ConnectionHandler.create_connection
 PAGES = (EVENTS, DEAD, DELIVERY, CATALOGUE, f"{CATALOGUE}asyncapi.json")
 
 
-@pytest.fixture(autouse=True)
-def _count_anew() -> None:
-    dead_count.forget()
+def create_connection(handler: ConnectionHandler, alias: str) -> Any:
+    """Create a connection; that of the database away is one that tests may open."""
+    connection = _create_connection(handler, alias)
+    connection.alias = "dynamic" if alias == "away" else alias
+    return connection
 
 
-def make_dead(flow: Behaviour, *keys: str) -> list[InboxEvent]:
-    """Return events that are dead with inventory."""
-    flow.fails.update({key: ValueError(f"no shelf for {key!r}") for key in keys})
-    world.send(*(Paid(order_id=key) for key in keys))
-    for _ in range(4):
-        world.consume()
-        clock.move(timedelta(seconds=2))
-    rows = [row for row in world.inbox() if row.state == "dead"]
-    assert len(rows) == len(keys)
-    return rows
+@contextmanager
+def refused() -> Iterator[int]:
+    """Yield a port that refuses connections."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        yield closed.getsockname()[1]
 
 
-def link(row: InboxEvent, operation: str = "", consumer: str | None = world.CONSUMER) -> str:
-    query = {"id": row.event_id, "source": row.source, **({"consumer": consumer} if operation and consumer else {})}
-    return f"{ONE}{f'{operation}/' if operation else ''}?{urlencode(query)}"
-
-
-def version_of(client: Client, address: str) -> str:
-    return str(client.get(address).context["plan"].version)
-
-
-def operated() -> list[tuple[str, str, str]]:
-    rows = EventOperation.objects.using(catalogue.database_of(world.CONSUMER)).order_by("id")
-    return [(row.actor, row.operation, row.reason) for row in rows]
+@contextmanager
+def unanswered() -> Iterator[int]:
+    """Yield a port that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
 
 
 class TestAccess:
@@ -160,14 +159,6 @@ class TestList:
         assert ("<b>7</b>", True) in [(row.event.id, row.outbox is None) for row in rows]
         assert "<b>7</b>" not in log_in("viewer").get(EVENTS).content.decode()
 
-    def test_absent_database_is_named_and_the_page_shown(
-        self, flow: Behaviour, log_in: LogIn, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(catalogue, "event_databases", lambda: [get_settings().database, "gone"])
-        text = read(log_in("viewer").get(EVENTS))
-        assert "Unreachable:" in text
-        assert "gone did not answer" in text
-
 
 class TestEvent:
     def test_page_shows_where_the_event_stands(self, flow: Behaviour, log_in: LogIn) -> None:
@@ -228,172 +219,6 @@ class TestEvent:
         assert log_in("viewer").get(f"{ONE}{query}").status_code == status
 
 
-class TestOperations:
-    @pytest.mark.parametrize("operation", ["retry", "replay", "discard"])
-    @pytest.mark.parametrize(
-        ("role", "allowed"),
-        [
-            ("anonymous", ()), ("staff", ()), ("viewer", ()), ("operator", ("retry",)),
-            ("supervisor", ("retry", "replay", "discard")),
-        ],
-    )  # fmt: skip
-    def test_every_role_on_every_path(
-        self, flow: Behaviour, log_in: LogIn, operation: str, role: str, allowed: tuple[str, ...]
-    ) -> None:
-        [row] = make_dead(flow, "ORD-1")
-        flow.fails.clear()
-        client, refused = log_in(role), 302 if role == "anonymous" else 403
-
-        got = client.get(link(row, operation))
-        before = (world.inbox()[0].state, operated())
-        form = {"reason": REASON, "version": version_of(log_in("admin"), link(row, operation))}
-        posted = client.post(link(row, operation), form)
-
-        assert before == ("dead", [])
-        if operation in allowed:
-            assert (got.status_code, posted.status_code, posted["Location"]) == (200, 302, link(row))
-            assert operated() == [(role, operation, REASON)]
-        else:
-            assert (got.status_code, posted.status_code) == (refused, refused)
-            assert (world.inbox()[0].state, operated()) == ("dead", [])
-
-    @pytest.mark.parametrize(
-        ("operation", "state"), [("retry", "retrying"), ("replay", "handled"), ("discard", "discarded")]
-    )
-    def test_second_click_does_nothing(self, flow: Behaviour, log_in: LogIn, operation: str, state: str) -> None:
-        [row] = make_dead(flow, "ORD-1")
-        flow.fails.clear()
-        client, address = log_in("supervisor"), link(row, operation)
-        form = {"reason": REASON, "version": version_of(client, address)}
-        first = client.post(address, form, follow=True)
-        second = client.post(address, form, follow=True)
-        assert "Done: " in text_of(first)
-        assert "Nothing was done: Already done, and only once" in text_of(second)
-        assert (world.inbox()[0].state, len(operated())) == (state, 1)
-        assert len(world.list_effects()) == (operation == "replay")
-
-    def test_event_that_changed_meanwhile_is_left_alone(self, flow: Behaviour, log_in: LogIn) -> None:
-        [row] = make_dead(flow, "ORD-1")
-        address = link(row, "retry")
-        form = {"reason": REASON, "version": version_of(log_in("supervisor"), address)}
-        log_in("operator").post(address, form)
-        response = log_in("supervisor").post(address, form)
-        assert response.status_code == 409
-        assert "has changed since the plan was made: it is retrying now after operator's retry." in text_of(response)
-        assert [actor for actor, _, _ in operated()] == ["operator"]
-        assert response.context["plan"].version != form["version"]
-
-    def test_event_is_sent_again_to_all(self, flow: Behaviour, log_in: LogIn) -> None:
-        world.send(Paid(order_id="ORD-1"))
-        world.consume()
-        [row] = world.inbox()
-        client, address = log_in("supervisor"), link(row, "replay", consumer=None)
-        assert "A consumer that has it ignores it" in read(client.get(address))
-        client.post(address, {"reason": REASON, "version": version_of(client, address)})
-        assert [sent.state for sent in world.outbox()] == ["unsent"]
-
-    def test_handler_that_fails_again_changes_nothing(self, flow: Behaviour, log_in: LogIn) -> None:
-        [row] = make_dead(flow, "ORD-1")
-        client, address = log_in("supervisor"), link(row, "replay")
-        response = client.post(address, {"reason": REASON, "version": version_of(client, address)})
-        assert response.status_code == 409
-        assert "The handler failed, and TestPaid" in text_of(response)
-        assert world.inbox()[0].state == "dead"
-
-    def test_impossible_operation_is_explained(self, flow: Behaviour, log_in: LogIn) -> None:
-        world.send(Paid(order_id="ORD-1"))
-        world.consume()
-        [row] = world.inbox()
-        client = log_in("supervisor")
-        discard = client.get(link(row, "discard"))
-        assert discard.status_code == 409
-        assert "Only what was not handled can be discarded." in text_of(discard)
-        assert client.get(link(row, "retry", consumer="nobody")).status_code == 400
-        assert client.get(f"{ONE}retry/?id=7&consumer=inventory").status_code == 404
-
-    def test_form_errors_are_shown(self, flow: Behaviour, log_in: LogIn) -> None:
-        [row] = make_dead(flow, "ORD-1")
-        client, address = log_in("supervisor"), link(row, "discard")
-        for form in ({"reason": "short", "version": "dead-0"}, {"reason": REASON}):
-            response = client.post(address, form)
-            assert response.status_code == 400
-            assert "the form needs your attention" in text_of(response)
-        assert operated() == []
-
-    def test_operator_log_shows_who_did_it_and_why(self, flow: Behaviour, log_in: LogIn) -> None:
-        [row] = make_dead(flow, "ORD-1")
-        client, address = log_in("operator"), link(row, "retry")
-        client.post(address, {"reason": REASON, "version": version_of(client, address)})
-        log = f"{LIST}log/"
-        shown = log_in("viewer").get(log)
-        [(logged, _, event_url)] = shown.context["event_rows"]
-        assert (logged.actor, logged.operation, logged.reason) == ("operator", "retry", REASON)
-        assert event_url == f"{ONE}?id={row.event_id}"
-        assert "TestPaid ORD-1" in read(shown)
-        assert log_in("viewer").get(log, {"actor": "ada"}).context["event_rows"] == []
-        assert "has_events" not in log_in("viewer").get(log, {"action": "retry"}).context
-
-
-class TestDeadLetters:
-    def test_events_that_fail_alike_are_one_group(self, flow: Behaviour, log_in: LogIn) -> None:
-        make_dead(flow, "ORD-1", "ORD-2")
-        [row] = log_in("operator").get(DEAD).context["rows"]
-        assert (len(row.group.events), row.group.keys, row.badge.word) == (2, 2, "dead")
-        assert row.pattern == "ValueError: no shelf for '…'"
-        [seen] = log_in("viewer").get(DEAD).context["rows"]
-        assert (seen.pattern, seen.example, seen.retry_url) == ("", "", "")
-
-    def test_group_is_retried_with_a_result_for_each(self, flow: Behaviour, log_in: LogIn) -> None:
-        make_dead(flow, "ORD-1", "ORD-2")
-        client = log_in("operator")
-        [row] = client.get(DEAD).context["rows"]
-        plan = client.get(row.retry_url)
-        assert "2 events of 2 keys would be due at once." in read(plan)
-        form = {"reason": REASON, "until": plan.context["until"]}
-        done = client.post(row.retry_url, form)
-        assert "2 of 2 events are due now" in read(done)
-        assert [stored.state for stored in world.inbox()] == ["retrying", "retrying"]
-        assert operated() == [("operator", "retry", REASON)] * 2
-        again = client.post(row.retry_url, form)
-        assert (again.status_code, len(operated())) == (409, 2)
-
-    def test_later_events_are_left_alone(self, flow: Behaviour, log_in: LogIn) -> None:
-        make_dead(flow, "ORD-1")
-        client = log_in("operator")
-        [row] = client.get(DEAD).context["rows"]
-        until = client.get(row.retry_url).context["until"]
-        flow.fails["ORD-2"] = ValueError("no shelf for 'ORD-2'")
-        world.send(Paid(order_id="ORD-2"))
-        for _ in range(4):
-            world.consume()
-            clock.move(timedelta(seconds=2))
-        client.post(row.retry_url, {"reason": REASON, "until": until})
-        assert [stored.state for stored in world.inbox()] == ["retrying", "dead"]
-
-    def test_many_need_their_number(self, flow: Behaviour, log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
-        for module in ("operators.dead_letters", "admin.events.group_page"):
-            monkeypatch.setattr(f"sagas.{module}.CONFIRM_COUNT_ABOVE", 1)
-        make_dead(flow, "ORD-1", "ORD-2")
-        client = log_in("operator")
-        [row] = client.get(DEAD).context["rows"]
-        form = {"reason": REASON, "until": client.get(row.retry_url).context["until"]}
-        refused = client.post(row.retry_url, {**form, "count": "3"})
-        assert (refused.status_code, "type this number" in text_of(refused), operated()) == (400, True, [])
-        assert client.post(row.retry_url, {**form, "count": "2"}).status_code == 200
-        assert len(operated()) == 2
-
-    def test_viewer_cannot_retry_a_group(self, flow: Behaviour, log_in: LogIn) -> None:
-        make_dead(flow, "ORD-1")
-        [row] = log_in("operator").get(DEAD).context["rows"]
-        client = log_in("viewer")
-        assert (client.get(row.retry_url).status_code, client.post(row.retry_url).status_code) == (403, 403)
-
-    def test_empty_and_unknown_groups(self, flow: Behaviour, log_in: LogIn) -> None:
-        client = log_in("operator")
-        assert "No event is dead or parked." in read(client.get(DEAD))
-        assert client.get(f"{DEAD}0123456789abcdef/retry/").status_code == 409
-
-
 class TestDelivery:
     def test_participants_and_blocked_keys(self, flow: Behaviour, broker: Broker, log_in: LogIn) -> None:
         [row] = make_dead(flow, "ORD-1")
@@ -431,19 +256,105 @@ def test_catalogue_shows_every_event_and_leads_to_asyncapi(flow: Behaviour, log_
     assert (document["asyncapi"], "TestPaid" in document["components"]["messages"]) == ("3.0.0", True)
 
 
-def test_database_that_hangs_is_left_alone_until_it_answers(flow: Behaviour, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("outage", [refused, unanswered])
+@pytest.mark.parametrize("address", [EVENTS, DEAD, DELIVERY, f"{LIST}log/", "event"])
+def test_absent_database_is_named_and_the_rest_is_shown(
+    flow: Behaviour, log_in: LogIn, monkeypatch: pytest.MonkeyPatch, outage: Callable[[], Any], address: str
+) -> None:
+    [row] = make_dead(flow, "ORD-1")
+    client, aliases = log_in("viewer"), catalogue.event_databases()
+    with outage() as port:
+        away = {**connections.settings[aliases[0]], "HOST": "127.0.0.1", "PORT": port}
+        monkeypatch.setitem(connections.settings, "away", away)
+        monkeypatch.setattr(ConnectionHandler, "create_connection", create_connection)
+        monkeypatch.setattr(catalogue, "event_databases", lambda: [*aliases, "away"])
+        started = time.monotonic()
+        text = read(client.get(link(row) if address == "event" else address))
+        took = time.monotonic() - started
+    assert "Unreachable:" in text
+    assert "database away did not answer" in text
+    assert address == f"{LIST}log/" or "TestPaid" in text or "ORD-1" in text
+    assert took < 6
+
+
+def test_slow_statement_of_the_engines_database_is_no_error(flow: Behaviour, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "SECONDS", 0.2)
     own = get_settings().database
-    others = [alias for alias in catalogue.event_databases() if alias != own] or ["gone"]
 
-    def read_slowly(alias: str) -> int:
+    def read_slowly(alias: str) -> None:
         with connections[alias].cursor() as cursor:
-            cursor.execute("SELECT pg_sleep(0.6)")
-        return 1
+            cursor.execute("SELECT pg_sleep(5)")
 
-    answers = asking.ask_each([own, *others], read_slowly)
+    answers = asking.ask_each([own], read_slowly)
     assert answers.found == {}
-    assert set(answers.unreachable) == {own, *others}
+    assert "statement timeout" in answers.unreachable[own]
+
+
+def test_database_that_hangs_is_not_asked_again_meanwhile(flow: Behaviour, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "SECONDS", 0.2)
+    monkeypatch.setattr(ConnectionHandler, "create_connection", create_connection)
+    monkeypatch.setitem(connections.settings, "away", connections.settings[get_settings().database])
+    asked, is_over = [], threading.Event()
+
+    def read_slowly(alias: str) -> str:
+        asked.append(alias)
+        is_over.wait(30)
+        return "at last"
+
+    first, second = asking.ask_each(["away"], read_slowly), asking.ask_each(["away"], read_slowly)
+    assert (first.unreachable, second.unreachable) == ({"away": "no answer within 0.2 s"},) * 2
+    assert asked == ["away"]
+    is_over.set()
+    asking._asked["away"].join(30)
+    monkeypatch.setattr(asking, "SECONDS", 30.0)
+    assert asking.ask_each(["away"], read_slowly).found == {"away": "at last"}
+
+
+def test_hostile_events_and_queries_harm_no_page(flow: Behaviour, log_in: LogIn) -> None:
+    flow.fails[HOSTILE] = ValueError(HOSTILE)
+    world.send(Paid(order_id=HOSTILE), correlation_id=HOSTILE)
+    for _ in range(4):
+        world.consume()
+        clock.move(timedelta(seconds=2))
+    alias = catalogue.database_of(world.CONSUMER)
+    InboxEvent.objects.using(alias).update(
+        type=HOSTILE[:100], event_id=HOSTILE, source=HOSTILE, raw=HOSTILE, traceback=""
+    )
+    [row] = world.inbox()
+    client, before = log_in("admin"), (row.state, len(world.outbox()))
+    operations = [link(row, name) for name in ("retry", "replay", "discard")]
+    addresses = [*PAGES, link(row), *operations, *(f"{page}?{query}" for page in (*PAGES, ONE) for query in QUERIES)]
+    addresses += [f"{ONE}?{urlencode({name: HOSTILE})}" for name in ("id", "source")]
+
+    faults = {address: found for address in addresses if (found := find_fault(client.get(address)))}
+
+    assert faults == {}
+    assert HOSTILE in read(client.get(link(row)))
+    assert (world.inbox()[0].state, len(world.outbox())) == before
+
+
+def test_every_link_of_the_pages_leads_to_a_page(flow: Behaviour, log_in: LogIn) -> None:
+    make_dead(flow, "ORD-1")
+    seen: dict[str, int] = {}
+    client, queue = log_in("admin"), [EVENTS]
+    while queue:
+        address = queue.pop()
+        response = client.get(address)
+        seen[address] = response.status_code
+        found = {urljoin(address, one) for one in Reader(read_html(response)).list_addresses("href")}
+        queue += [one for one in found - {*seen, *queue} if one.startswith(EVENTS)]
+    assert {address: status for address, status in seen.items() if status != 200} == {}
+    paths = {address.partition("?")[0].removeprefix(EVENTS) for address in seen}
+    assert paths >= {
+        "",
+        "one/",
+        "one/retry/",
+        "one/replay/",
+        "one/discard/",
+        "dead-letters/",
+        "delivery/",
+        "catalogue/",
+    }
 
 
 @pytest.mark.parametrize("address", [EVENTS, f"{EVENTS}?state=dead", DEAD, DELIVERY, CATALOGUE, "event", "retry"])

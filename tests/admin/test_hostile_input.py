@@ -93,10 +93,11 @@ def fill(route: str, things: dict[str, Any], object_id: str | None = None) -> st
         "saga_id": str(things["saga"].pk), "bulk_id": str(things["bulk"].pk), "code": "retry", "form": "csv",
         "content_type_id": "1", "object_id": find_id(route, things), "id": "1", "app_label": "sagas",
         "name": name_in(route), "version": "3", "view_id": str(things["view"].pk), "step": "book_hotel",
+        "key": "0123456789abcdef",
     }  # fmt: skip
     if object_id is not None:
         known |= dict.fromkeys(
-            ("object_id", "view_id", "code", "form", "content_type_id", "id", "step", "name"), object_id
+            ("object_id", "view_id", "code", "form", "content_type_id", "id", "step", "name", "key"), object_id
         )
     return re.sub(r"<(?:\w+:)?(\w+)>", lambda match: known[match[1]], route)
 
