@@ -356,7 +356,7 @@ def _insert(arrival: Arrival) -> tuple[int, str, bool] | None:
         "data": json.dumps(event.data),
         "digest": event.digest,
         "recorded_at": event.recorded_at,
-        "undoes": arrival.handler.undoes or not event.key,
+        "undoes": arrival.handler.undoes,
         "timeout": _timeout(),
         "shift": shift_seconds(),
     }

@@ -55,10 +55,15 @@ DECLARE
     found_head bigint;
     found_now timestamptz;
 BEGIN
-    INSERT INTO sagas_inboxkey (consumer, key, awaits, used_at)
-    VALUES (in_consumer, in_key, false, clock_timestamp() + make_interval(secs => in_shift))
-    ON CONFLICT (consumer, key) DO UPDATE SET used_at = EXCLUDED.used_at
-    RETURNING head_id, used_at, awaits INTO found_head, found_now, out_awaits;
+    IF in_key = '' THEN -- unordered: nothing to wait for
+        found_now := clock_timestamp() + make_interval(secs => in_shift);
+        out_awaits := false;
+    ELSE
+        INSERT INTO sagas_inboxkey (consumer, key, awaits, used_at)
+        VALUES (in_consumer, in_key, false, clock_timestamp() + make_interval(secs => in_shift))
+        ON CONFLICT (consumer, key) DO UPDATE SET used_at = EXCLUDED.used_at
+        RETURNING head_id, used_at, awaits INTO found_head, found_now, out_awaits;
+    END IF;
     out_state := CASE WHEN found_head IS NULL OR in_undoes THEN 'handled' ELSE 'held' END;
     INSERT INTO sagas_inboxevent (
         consumer, source, event_id, type, version, key, sequence, correlation_id, causation_id, traceparent, topic,
