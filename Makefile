@@ -85,6 +85,14 @@ bench-events: install-dev ## Measure events per second and latency over Redis, b
 	EXTRA_APPS=benchmarks $(BIN)/python -m config.local.run --valkey -- sh -c \
 		'$(BIN)/python manage.py migrate -v 0 && $(BIN)/python manage.py event_benchmark --url $$CELERY_BROKER_URL'
 
+.PHONY: bench-checkouts
+bench-checkouts: install-dev ## Measure CPU time and commits of both styles of the checkout
+	EXTRA_APPS=benchmarks $(BIN)/python -m config.local.run --valkey -- sh -c \
+		'$(BIN)/python manage.py migrate -v 0 && $(BIN)/python manage.py checkout_benchmark --url $$CELERY_BROKER_URL'
+
+.PHONY: bench
+bench: bench-events bench-checkouts ## Measure events and checkouts
+
 .PHONY: check
 check: install-dev ## Check format, lint, types, imports, project, migrations, OpenAPI schema and docs
 	$(BIN)/ruff format --check

@@ -119,16 +119,15 @@ def without_requests_transactions(view: Callable[..., Any]) -> Callable[..., Any
 @contextmanager
 def guarded_connections() -> Iterator[None]:
     """Drop every connection that foreign code inside leaves in a block, without autocommit, or newly opened."""
-    opened = connections.all(initialized_only=True)
-    before = {found.alias: (found.connection, _depth_of(found)) for found in opened}
-    habits = {found.alias: (found, _Habits(found)) for found in opened}
+    before = {found.alias: _Habits(found) for found in connections.all(initialized_only=True)}
     try:
         yield
     finally:
-        for found, habit in habits.values():
-            habit.restore(found)
+        for habits in before.values():
+            habits.restore()
         for found in connections.all(initialized_only=True):
-            raw, depth = before.get(found.alias, (None, 0))
+            known = before.get(found.alias)
+            raw, depth = (known.raw, known.depth) if known is not None else (None, 0)
             if depth or found.connection is None:
                 continue  # the caller owns its transaction
             if _depth_of(found) or not _is_straight(found):
@@ -249,17 +248,18 @@ def _logging(callback: Any, facts: dict[str, Any]) -> Any:
 
 
 class _Habits:
-    """Statement wrappers and driver settings of a connection, as they were before a step."""
+    """Depth, statement wrappers and driver settings of a connection, as they were before a step."""
 
     def __init__(self, connection: Any) -> None:
-        self._wrappers = list(connection.execute_wrappers)
-        self._raw = raw = connection.connection
+        self._connection, self._wrappers = connection, list(connection.execute_wrappers)
+        self.raw = raw = connection.connection
+        self.depth = _depth_of(connection)
         self._settings = {name: getattr(raw, name) for name in DRIVER_SETTINGS if hasattr(raw, name)}
 
-    def restore(self, connection: Any) -> None:
+    def restore(self) -> None:
         """Restore what a step changed; close a connection on which that fails."""
+        connection, raw = self._connection, self.raw
         connection.execute_wrappers[:] = self._wrappers
-        raw = self._raw
         if raw is None or raw is not connection.connection or raw.closed:
             return
         try:

@@ -33,13 +33,7 @@ def parse_json(text: str, what: str, max_bytes: int) -> Any:
         raise InputRefused(f"{what} has {size} bytes; at most {max_bytes} are stored.")
     _refuse_deep_text(text, what)
     try:
-        value = json.loads(
-            text,
-            object_pairs_hook=_without_repeats,
-            parse_int=_read_whole_number,
-            parse_float=_read_fraction,
-            parse_constant=_refuse_constant,
-        )
+        value = _strict.decode(text)
     except (ValueError, RecursionError) as error:
         raise InputRefused(f"{what} is not JSON: {error}") from error
     require_storable(value, what, max_bytes)
@@ -79,7 +73,7 @@ def as_stored(data: Any, what: str, max_bytes: int) -> Any:
 def _serialize(data: Any, what: str, max_bytes: int) -> str:
     _require_shape(data, what, max_bytes)
     try:
-        text = json.dumps(data, allow_nan=False, ensure_ascii=False)
+        text = _plain.encode(data)
         size = len(text.encode("utf-8"))
     except (TypeError, ValueError, RecursionError) as error:
         raise InputRefused(f"{what} is not JSON: {error}") from error
@@ -170,3 +164,13 @@ def _read_as_numeric(text: str) -> int | float:
         if number == number.to_integral_value():
             return int(number)
     return float(text) or 0.0
+
+
+# Made once: to make one takes longer than to read a small value.
+_strict = json.JSONDecoder(
+    object_pairs_hook=_without_repeats,
+    parse_int=_read_whole_number,
+    parse_float=_read_fraction,
+    parse_constant=_refuse_constant,
+)
+_plain = json.JSONEncoder(allow_nan=False, ensure_ascii=False)

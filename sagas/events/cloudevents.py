@@ -26,6 +26,7 @@ JSON_TYPE = "application/json"
 STRUCTURED_TYPE = "application/cloudevents+json"
 SEQUENCE_DIGITS = 20  # so that sequences compare as texts, too
 MAX_ATTRIBUTE_CHARS = 4_000
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,8 +166,7 @@ def read_own_id(text: str) -> UUID | None:
 
 def digest_of(event_type: str, version: int, data: Mapping[str, Any]) -> str:
     """Return the SHA-256 of an event's type, version and data, whatever the order of its fields."""
-    text = json.dumps([event_type, version, data], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_canonical.encode([event_type, version, data]).encode()).hexdigest()
 
 
 def _read_json(body: bytes, max_bytes: int) -> Any:

@@ -54,31 +54,14 @@ ENDS_TRANSACTION = re.compile(r"\b(?:commit|rollback|abort|end|begin|start|prepa
 WAITING = (InboxState.RETRYING.value, InboxState.NOT_YET.value)
 NOT_YET_BASE_SECONDS, NOT_YET_CAP_SECONDS = 1.0, 60.0
 
-# The lock of the key and the row of the event in one statement; nothing is inserted for an event that is there.
+# The lock of the key, the row of the event and the limits of its handler, in one statement; the server keeps its plans.
+# No id: the event is there already, and nothing was inserted.
 RECEIVE = """
-WITH lock AS (
-    INSERT INTO sagas_inboxkey (consumer, key, awaits, used_at)
-    VALUES (%(consumer)s, %(key)s, false, clock_timestamp() + make_interval(secs => %(shift)s))
-    ON CONFLICT (consumer, key) DO UPDATE SET used_at = EXCLUDED.used_at
-    RETURNING head_id, awaits, used_at
-), limits AS (
-    SELECT set_config('statement_timeout', %(timeout)s, true), set_config('lock_timeout', %(timeout)s, true),
-        set_config('sagas.local_step', 'open', true)
-)
-INSERT INTO sagas_inboxevent (
-    consumer, source, event_id, type, version, key, sequence, correlation_id, causation_id, traceparent, topic,
-    position, data, raw, digest, recorded_at, received_at, state, handled_at, attempts, duplicates, error_class, error,
-    traceback
-)
-SELECT
+SELECT out_id, out_state, out_awaits FROM sagas_receive(
     %(consumer)s, %(source)s, %(event_id)s, %(type)s, %(version)s, %(key)s, %(sequence)s, %(correlation_id)s,
-    %(causation_id)s, %(traceparent)s, %(topic)s, %(position)s, %(data)s::jsonb, '', %(digest)s,
-    %(recorded_at)s::timestamptz,
-    lock.used_at, CASE WHEN lock.head_id IS NULL OR %(undoes)s THEN 'handled' ELSE 'held' END,
-    CASE WHEN lock.head_id IS NULL OR %(undoes)s THEN lock.used_at END, 0, 0, '', '', ''
-FROM lock, limits
-ON CONFLICT (consumer, source, event_id) DO NOTHING
-RETURNING id, state, (SELECT awaits FROM lock)
+    %(causation_id)s, %(traceparent)s, %(topic)s, %(position)s, %(data)s, %(digest)s, %(recorded_at)s, %(undoes)s,
+    %(timeout)s, %(shift)s
+)
 """
 
 
@@ -379,14 +362,15 @@ def _insert(arrival: Arrival) -> tuple[int, str, bool] | None:
         "data": json.dumps(event.data),
         "digest": event.digest,
         "recorded_at": event.recorded_at,
-        "undoes": arrival.handler.undoes or not event.key,
+        "undoes": arrival.handler.undoes,
         "timeout": _timeout(),
         "shift": shift_seconds(),
     }
     with connections[arrival.alias].cursor() as cursor:
         cursor.execute(RECEIVE, values)
-        found: tuple[int, str, bool] | None = cursor.fetchone()
-    return found
+        found: tuple[int | None, str, bool] = cursor.fetchone()
+    row_id, state, awaits = found
+    return None if row_id is None else (row_id, state, awaits)
 
 
 def _note_duplicate(arrival: Arrival) -> Result:

@@ -42,9 +42,49 @@ END;
 $$;
 CREATE TRIGGER sagas_event_operation_is_append_only BEFORE UPDATE OR DELETE ON sagas_eventoperation
     FOR EACH ROW EXECUTE FUNCTION sagas_refuse_event_operation_change();
+
+-- A function, because the server keeps the plans of its statements, on each connection and behind every pooler.
+CREATE FUNCTION sagas_receive(
+    in_consumer text, in_source text, in_event_id text, in_type text, in_version integer, in_key text,
+    in_sequence text, in_correlation_id text, in_causation_id text, in_traceparent text, in_topic text,
+    in_position text, in_data jsonb, in_digest text, in_recorded_at timestamptz, in_undoes boolean, in_timeout text,
+    in_shift double precision, OUT out_id bigint, OUT out_state text, OUT out_awaits boolean
+) LANGUAGE plpgsql AS $$
+DECLARE
+    found_head bigint;
+    found_now timestamptz;
+BEGIN
+    IF in_key = '' THEN -- unordered: nothing to wait for
+        found_now := clock_timestamp() + make_interval(secs => in_shift);
+        out_awaits := false;
+    ELSE
+        INSERT INTO sagas_inboxkey (consumer, key, awaits, used_at)
+        VALUES (in_consumer, in_key, false, clock_timestamp() + make_interval(secs => in_shift))
+        ON CONFLICT (consumer, key) DO UPDATE SET used_at = EXCLUDED.used_at
+        RETURNING head_id, used_at, awaits INTO found_head, found_now, out_awaits;
+    END IF;
+    out_state := CASE WHEN found_head IS NULL OR in_undoes THEN 'handled' ELSE 'held' END;
+    INSERT INTO sagas_inboxevent (
+        consumer, source, event_id, type, version, key, sequence, correlation_id, causation_id, traceparent, topic,
+        position, data, raw, digest, recorded_at, received_at, state, handled_at, attempts, duplicates, error_class,
+        error, traceback
+    )
+    VALUES (
+        in_consumer, in_source, in_event_id, in_type, in_version, in_key, in_sequence, in_correlation_id,
+        in_causation_id, in_traceparent, in_topic, in_position, in_data, '', in_digest, in_recorded_at, found_now,
+        out_state, CASE WHEN out_state = 'handled' THEN found_now END, 0, 0, '', '', ''
+    )
+    ON CONFLICT (consumer, source, event_id) DO NOTHING
+    RETURNING id INTO out_id;
+    -- Once the key is locked: to wait for it is not limited by the time-out of a handler.
+    PERFORM set_config('statement_timeout', in_timeout, true), set_config('lock_timeout', in_timeout, true),
+        set_config('sagas.local_step', 'open', true);
+END;
+$$;
 """
 
 DROP_FOR_EVENTS = """
+DROP FUNCTION sagas_receive;
 DROP TRIGGER sagas_event_operation_is_append_only ON sagas_eventoperation;
 DROP FUNCTION sagas_refuse_event_operation_change();
 """

@@ -231,6 +231,26 @@ def test_events_of_one_key_are_serial_among_several_consumers(flow: Behaviour) -
     assert (most[0], len(world.list_effects())) == (1, 40)
 
 
+def test_unordered_events_do_not_wait_for_each_other(flow: Behaviour, broker: Broker) -> None:
+    meeting = threading.Barrier(2)
+    flow.does.update(dict.fromkeys(["one", "two"], lambda: meeting.wait(PATIENCE_SECONDS)))
+    world.send(Noticed(text="one"), Noticed(text="two"))
+    alias = catalogue.database_of(world.CONSUMER)
+    handler = catalogue.handlers_of(world.CONSUMER)["TestNoticed"]
+
+    def receive(row: Any) -> Result:
+        read = read_message(to_message(row), max_bytes=9_999)
+        arrival = Arrival(
+            consumer=world.CONSUMER, alias=alias, event=read, loaded=handler.event.load(read.data, 1), handler=handler,
+            topic="tests", position=read.id,
+        )  # fmt: skip
+        return inbox.handle(arrival)
+
+    first, second = world.outbox()
+    assert run_side_by_side([lambda: receive(first), lambda: receive(second)]) == ["handled", "handled"]
+    assert inbox.InboxKey.objects.using(alias).count() == 0
+
+
 @pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])
 def test_one_of_two_consumers_handles_an_event(flow: Behaviour, isolation: str) -> None:
     handler = catalogue.handlers_of(world.CONSUMER)["TestPaid"]

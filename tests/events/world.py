@@ -76,6 +76,8 @@ def forget(voided: Voided) -> None:
 @on(Noticed, consumer=CONSUMER)
 def notice(noticed: Noticed) -> None:
     behaviour.calls.append(("TestNoticed", noticed.text, 1))
+    if noticed.text in behaviour.does:
+        behaviour.does[noticed.text]()
     if noticed.text in behaviour.fails:
         raise behaviour.fails[noticed.text]
 

@@ -8,6 +8,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from ...exceptions import DefinitionError, InputRefused, describe_error
@@ -189,9 +190,8 @@ def _dump(value: Any) -> Any:
 def _load_dataclass(schema: type, data: Any, where: str) -> Any:
     if not isinstance(data, Mapping):
         raise InputRefused(f"{where} must be an object, not {type(data).__name__}.")
-    hints = typing.get_type_hints(schema)
-    names = {field.name for field in dataclasses.fields(schema)}
-    if unknown := sorted(set(data) - names):
+    hints = _hints_of(schema)
+    if unknown := sorted(data.keys() - hints.keys()):
         raise InputRefused(f"{where} has unknown fields: {', '.join(map(str, unknown))}.")
     values = {name: _load(hints[name], value, f"{where}.{name}") for name, value in data.items()}
     try:
@@ -202,6 +202,13 @@ def _load_dataclass(schema: type, data: Any, where: str) -> Any:
         # The project's class may check more than it did when the saga was started. SystemExit would otherwise end
         # each worker that claims this saga, one after the other.
         raise InputRefused(f"{where}: {describe_error(error)}") from error
+
+
+@cache
+def _hints_of(schema: type) -> dict[str, Any]:
+    """Return the type of each field; resolving the types takes longer than reading the values."""
+    hints = typing.get_type_hints(schema)
+    return {field.name: hints[field.name] for field in dataclasses.fields(schema)}
 
 
 def _load(hint: Any, value: Any, where: str) -> Any:
