@@ -20,6 +20,7 @@ from sagas.models import IntentAttempt, IntentHistory
 from sagas.models.bulk import new_bulk_id
 from sagas.models.saga import new_saga_id
 from sagas.operators.bulk import runner
+from sagas.testing.events import perform_intents
 from sagas.transactions import own_transaction
 
 from . import world
@@ -219,6 +220,22 @@ def test_late_success_after_a_refusal_tells_its_event(provider: Provider) -> Non
     assert (found.late_success_at is not None, found.closed_at is not None) == (True, True)
     assert [what for what, _ in provider.ended] == ["refusal", "success"]
     assert provider.ended[1][1].is_late
+
+
+def test_kit_performs_intents_until_all_are_over(provider: Provider) -> None:
+    provider.answers = [RetryLater("down"), OutcomeUnknown("timed out")]
+    wanted = ask(declare(provider))
+    assert perform_intents() == 3
+    assert provider.keys == [f"{wanted}:charge_test"] * 3
+    assert (row().state, published()) == ("completed", ["charged ORD-1"])
+    assert perform_intents() == 0
+
+
+def test_kit_leaves_what_is_due_after_its_patience(provider: Provider) -> None:
+    provider.answers = [RetryLater("down", after=3600)]
+    ask(declare(provider))
+    assert perform_intents(patience=timedelta(minutes=5)) == 1
+    assert (row().step_state, published()) == ("waiting", [])
 
 
 def test_intent_needs_a_transaction(provider: Provider) -> None:

@@ -10,8 +10,12 @@ Events must be on: ``SAGAS = {"EVENTS": {"URL": "memory://", "RELAY_ON_COMMIT": 
 framework is imported; it works inside a ``TestCase`` and with pytest-django.
 """
 
+from .calls import perform_intents
 from .delivery import deliver, drain_inbox
 from .every_order import Tried, deliver_in_every_order
 from .outboxes import assert_nothing_published, published
 
-__all__ = ["Tried", "assert_nothing_published", "deliver", "deliver_in_every_order", "drain_inbox", "published"]
+__all__ = [
+    "Tried", "assert_nothing_published", "deliver", "deliver_in_every_order", "drain_inbox", "perform_intents",
+    "published",
+]  # fmt: skip
