@@ -40,6 +40,7 @@ def test_participants_show_what_they_owe_and_have_not_sent(log_in: LogIn) -> Non
     section = section_of(log_in)
 
     rows = {row.participant: (row.owes, row.late, row.dead, row.lag) for row in section.rows}
+    rows.pop("benchmarks", None)  # there once another test has imported its events
     assert rows == {
         "inventory": ("2", "1", "0", "0"), "orders": ("0", "0", "0", "unknown"),
         "payments": ("0", "0", "0", "0"), "shipping": ("0", "0", "0", "unknown"), "tracker": ("0", "0", "0", "0"),

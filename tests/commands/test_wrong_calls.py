@@ -25,7 +25,7 @@ COMMANDS = (
 )  # fmt: skip
 OTHER_COMMANDS = {
     "checkout_cleanup": "orders", "shop_seed": "orders", "payment_look_up": "payments", "sandbox_clear": "payments",
-    "event_benchmark": "benchmarks", "saga_generate": "benchmarks",
+    "checkout_benchmark": "benchmarks", "event_benchmark": "benchmarks", "saga_generate": "benchmarks",
 }  # fmt: skip
 # The arguments that each needs to reach the database.
 SHOP_CALLS = [

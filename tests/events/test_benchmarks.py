@@ -11,7 +11,10 @@ from sagas.models import InboxEvent, Saga
 
 from .valkey_driver import ValkeyDriver
 
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+pytestmark = [
+    pytest.mark.django_db(transaction=True, databases="__all__"),
+    pytest.mark.usefixtures("whole_catalogue"),
+]
 
 
 @pytest.fixture(scope="module")
