@@ -72,7 +72,7 @@ class OrderFactsInline(ReadOnly, admin.StackedInline):
 
 @admin.register(Order)
 class OrderAdmin(ReadOnly, admin.ModelAdmin):
-    list_display = ("number", "owner", "outcome", "total", "coordination", "created", "saga_page")
+    list_display = ("number", "owner", "outcome", "total", "created", "saga_page")
     list_filter = ("status", "reason", "coordination", "currency")
     list_select_related = ("owner",)
     search_fields = ("number__startswith", "owner__username__exact")

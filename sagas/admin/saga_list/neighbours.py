@@ -53,7 +53,7 @@ class OpenedFrom:
             sagas.filter(beyond).order_by(*(forward if place > 0 else backward)).values_list(Value(place), "pk")[:1]
             for place, beyond in _list_ranges(saga, order).items()
         )
-        return first.union(*others, all=True)
+        return first.union(*others, all=True).order_by()  # Django 6.1 would order by the model's fields
 
     def link(self, neighbours: Mapping[int, UUID]) -> dict[str, str]:
         """Return the URLs of the previous and the next saga; empty at either end."""

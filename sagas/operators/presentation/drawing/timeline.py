@@ -283,7 +283,8 @@ def merge_bars(bars: Sequence[Bar], scale: TimeScale) -> list[Bar]:
 
 
 def _width(bar: Bar, scale: TimeScale) -> float:
-    last = bar.start if bar.last_start is None else bar.last_start
+    # A clock that was set back lets the last attempt of a merged bar begin before the first.
+    last = bar.start if bar.last_start is None else max(bar.start, bar.last_start)
     return max(scale.place(last) + MIN_BAR, scale.place(bar.end)) - scale.place(bar.start)
 
 
