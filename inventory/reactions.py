@@ -45,7 +45,7 @@ def entomb(stock: OrderStock, _cancelled: OrderCancelled) -> None:
 
 
 def refuse(stock: OrderStock, paid: PaymentCompleted) -> None:
-    """Tell that nothing is reserved for a cancelled order."""
+    """Report that nothing is reserved for a cancelled order."""
     _move(stock, OrderStockState.FAILED)
     publish(StockFailed(order_id=paid.order_id, reason="cancelled"))
 

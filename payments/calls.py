@@ -98,7 +98,7 @@ def _refund(step: StepContext[OrderReference]) -> dict[str, Any]:
 
 
 def _complete(ended: Ended) -> None:
-    """Tell that the money was taken; give it back if the order was cancelled meanwhile, or the charge given up."""
+    """Report that the money was taken; give it back if the order was cancelled meanwhile, or the charge given up."""
     payment = _require(ended)
     publish(PaymentCompleted(order_id=ended.key, amount_minor=payment.amount_minor, currency=payment.currency))
     if payment.is_cancelled or ended.is_late:
@@ -108,7 +108,7 @@ def _complete(ended: Ended) -> None:
 
 
 def _fail(ended: Ended) -> None:
-    """Tell that no money was taken; where only an operator says so, undo what the charge may have done."""
+    """Report that no money was taken; where only an operator says so, undo what the charge may have done."""
     payment = _require(ended)
     if ended.is_assumed:
         _undo(payment)
@@ -118,7 +118,7 @@ def _fail(ended: Ended) -> None:
 
 
 def _end_refund(ended: Ended) -> None:
-    """Tell that the money is back, unless it never counted as taken."""
+    """Report that the money is back, unless it never counted as taken."""
     payment = _require(ended)
     if payment.state == OrderPaymentState.REFUNDING:
         move(payment, OrderPaymentState.REFUNDED)

@@ -36,7 +36,7 @@ def entomb(payment: OrderPayment, _cancelled: OrderCancelled) -> None:
 
 
 def refuse(payment: OrderPayment, created: OrderCreated) -> None:
-    """Tell that an order that was cancelled before it arrived is not charged."""
+    """Report that an order that was cancelled before it arrived is not charged."""
     move(payment, OrderPaymentState.FAILED)
     publish(PaymentFailed(order_id=created.order_id, reason="cancelled"))
 

@@ -93,14 +93,14 @@ def _end_quote(ended: Ended) -> None:
 
 
 def _fail_quote(ended: Ended) -> None:
-    """Tell that the carrier does not deliver the order."""
+    """Report that the carrier does not deliver the order."""
     is_spent = not ended.error_class and not ended.is_assumed
     shipment = _require(ended)
     _refuse(shipment, "cancelled" if shipment.is_cancelled else "unavailable" if is_spent else "not_served")
 
 
 def _end_booking(ended: Ended) -> None:
-    """Tell that the parcel is booked."""
+    """Report that the parcel is booked."""
     move(_require(ended), OrderShipmentState.BOOKED)
     publish(ShipmentBooked(order_id=ended.key, reference=str(ended.result.get("reference", ""))))
 

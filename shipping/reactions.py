@@ -38,7 +38,7 @@ def entomb(shipment: OrderShipment, _cancelled: OrderCancelled) -> None:
 
 
 def refuse(shipment: OrderShipment, reserved: StockReserved) -> None:
-    """Tell that a cancelled order is not quoted."""
+    """Report that a cancelled order is not quoted."""
     move(shipment, OrderShipmentState.REFUSED)
     publish(ShipmentRefused(order_id=reserved.order_id, reason="cancelled"))
 

@@ -46,7 +46,7 @@ def count_cancellations(order: Order) -> int:
 
 
 def beat() -> None:
-    """Tell that the tracker is alive and up to date, so that lateness is not blamed on it."""
+    """Report that the tracker is alive and up to date, so that lateness is not blamed on it."""
     now = clock.read_now("default")
     EventConsumer.objects.filter(consumer=catalogue.TRACKER).update(seen_at=now, lag=0)
 
