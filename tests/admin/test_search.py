@@ -1,10 +1,13 @@
 """Search: complete for any number of sagas, with and without filters."""
 
 import csv
+import re
 from io import StringIO
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from sagas.models import Saga, SagaKey
 from sagas.operators.bulk import freezing
@@ -182,3 +185,17 @@ def test_key_names_restrict_a_common_prefix(sagas: list[Saga], monkeypatch: pyte
     monkeypatch.setattr(search, "MAX_KEYS", 100)
     assert ids(*search_sagas(Saga.objects.all(), "friend:CUST")) == ids(sagas[0])
     assert search_sagas(Saga.objects.all(), "payment:CUST").count() == 0
+
+
+def test_search_for_the_beginning_of_an_id_needs_at_most_ten_queries(log_in: LogIn) -> None:
+    saga = trips.make_waiting_for_retry()
+    # Letters have two spellings, both of which may begin a business key.
+    beginning = next(str(saga.pk)[:length] for length in range(8, 37) if re.search("[a-f]", str(saga.pk)[:length]))
+    client = log_in("supervisor")
+    client.get(LIST)
+
+    with CaptureQueriesContext(connection) as asked:
+        response = client.get(LIST, {"q": beginning})
+
+    assert str(saga.pk) in response.content.decode()
+    assert len(asked.captured_queries) <= 10

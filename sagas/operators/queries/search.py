@@ -4,12 +4,14 @@ On indexes alone.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 from uuid import UUID
 
-from django.db.models import BooleanField, Count, Exists, F, Func, OrderBy, OuterRef, Q, QuerySet, Subquery
+from django.db import connections
+from django.db.models import BooleanField, Exists, F, Func, OrderBy, OuterRef, Q, QuerySet, Subquery
 from django.db.models.lookups import IsNull
 
 from ...models import Saga, SagaKey
@@ -24,6 +26,12 @@ NAMED_KEY = re.compile(r"([a-z][a-z0-9_]{0,39})[:=]\s*(.+)")
 # A prefix of more keys than this is common: its sagas are not sorted, but searched among the newest.
 MAX_KEYS = 10_000
 MAX_LOOKED_THROUGH = 10_000
+# The order is that of the prefix index, as in _Bytewise.
+COUNT = """
+    SELECT %s::int, count(*), count(*) FILTER (WHERE %s::text = '' OR name = %s::text) FROM (
+        SELECT name FROM sagas_sagakey WHERE value::text LIKE %s ORDER BY value USING ~<~ LIMIT %s
+    ) AS counted
+"""
 HELP = (
     "A saga id or at least its first 8 characters, a step key, or a business key or its beginning: ORD-1, or"
     " order:ORD-1"
@@ -69,24 +77,29 @@ class _Beginning:
         named = {"name": self.name} if self.name else {}
         return SagaKey.objects.using(using).filter(value__startswith=self.value, **named)
 
-    def count(self, using: str) -> tuple[int, int]:
-        """Count the keys with this prefix under any name, up to one more than MAX_KEYS, and how many have the name."""
-        # Under any name: a common prefix may be rare under one name, and counting that would read all of its keys.
-        keys = SagaKey.objects.using(using).filter(value__startswith=self.value).order_by(_Bytewise(F("value")))
-        named = Count("pk", filter=Q(name=self.name) if self.name else None)
-        found = keys[: MAX_KEYS + 1].aggregate(total=Count("pk"), named=named)
-        return found["total"], found["named"]
-
     def find_sagas(self, using: str) -> QuerySet[SagaKey, Any]:
         """Return the ids of the sagas of the keys with this prefix, read by index; all of them, unless it is common."""
         return self.find_keys(using).order_by(_Bytewise(F("value"))).values("saga_id")[: MAX_KEYS + 1]
+
+
+def _count_keys(using: str, beginnings: Sequence[_Beginning]) -> list[tuple[int, int]]:
+    """Count the keys of each prefix, by one statement: of any name, up to one more than MAX_KEYS, and of its name."""
+    # Under any name: a common prefix may be rare under one name, and counting that would read all of its keys.
+    patterns = [f"{connections[using].ops.prep_for_like_query(one.value)}%" for one in beginnings]
+    values: list[list[Any]] = [
+        [place, one.name, one.name, patterns[place], MAX_KEYS + 1] for place, one in enumerate(beginnings)
+    ]
+    with connections[using].cursor() as cursor:
+        cursor.execute(" UNION ALL ".join([COUNT] * len(beginnings)), [value for part in values for value in part])
+        found = {place: (total, named) for place, total, named in cursor.fetchall()}
+    return [found[place] for place in range(len(beginnings))]
 
 
 class Search:
     """Search for sagas by a text: the beginning of an id or of a business key, or a step key.
 
     Business keys are searched as typed and, only if none matches, in upper case, as most numbers are written.
-    Statements: one or two to count the matching keys, up to MAX_KEYS.
+    Statements: one to count the matching keys, up to MAX_KEYS of each spelling.
     """
 
     def __init__(self, using: str, text: str) -> None:
@@ -129,19 +142,14 @@ class Search:
     @cached_property
     def _keys(self) -> tuple[tuple[_Beginning, ...], bool]:
         """The prefixes of keys to search for, and whether one of them is common."""
-        for text in dict.fromkeys((self.text, self.text.upper())):
-            beginnings = [_Beginning(text)]
-            if named := NAMED_KEY.fullmatch(self.text):
-                beginnings.append(_Beginning(named[2] if text == self.text else named[2].upper(), named[1]))
-            counts = [beginning.count(self.using) for beginning in beginnings]
+        spellings = list(dict.fromkeys((self.text, self.text.upper())))
+        beginnings = [_list_beginnings(self.text, spelling) for spelling in spellings]
+        counts = iter(_count_keys(self.using, [one for each in beginnings for one in each]))
+        found: dict[_Beginning, bool] = {}
+        for each in beginnings:
             # Of a common prefix the names of the keys beyond those counted are unknown.
-            found = {
-                one: total > MAX_KEYS
-                for one, (total, named) in zip(beginnings, counts, strict=True)
-                if named or total > MAX_KEYS
-            }
-            if found:
-                break
+            here = {one: (total > MAX_KEYS, named) for one, (total, named) in zip(each, counts, strict=False)}
+            found = found or {one: is_common for one, (is_common, named) in here.items() if named or is_common}
         return tuple(found), any(found.values())
 
     def _match_ids(self) -> Q:
@@ -153,6 +161,14 @@ class Search:
         newest = sagas.order_by("-created_at", "-id").only("created_at")
         found = list(newest[MAX_LOOKED_THROUGH - 1 : MAX_LOOKED_THROUGH + 1])
         return found[0] if len(found) > 1 else None
+
+
+def _list_beginnings(text: str, spelling: str) -> list[_Beginning]:
+    """Return the prefixes that one spelling of a text may mean: of a value, and of the value of a named key."""
+    found = [_Beginning(spelling)]
+    if named := NAMED_KEY.fullmatch(text):
+        found.append(_Beginning(named[2] if spelling == text else named[2].upper(), named[1]))
+    return found
 
 
 def search_sagas(queryset: QuerySet[Saga], text: str) -> QuerySet[Saga]:
