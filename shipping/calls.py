@@ -82,7 +82,7 @@ def _book(step: StepContext[OrderReference]) -> dict[str, Any]:
 
 
 def _end_quote(ended: Ended) -> None:
-    """Tell the quote, or that the order was cancelled meanwhile."""
+    """Publish the quote, or that the order was cancelled meanwhile."""
     shipment = _require(ended)
     if shipment.is_cancelled and not ended.is_late:
         _refuse(shipment, "cancelled")

@@ -64,9 +64,9 @@ def sweep(*, should_stop: Callable[[], bool] = lambda: False) -> int:
 
 
 def look_after(saga_id: UUID) -> None:
-    """Tell operators what is owed for too long, and heed the deadline.
+    """Raise attention for what is owed for too long, and heed the deadline.
 
-    Raises: whatever the function raises that asks to cancel; that is told to operators, and the saga is due again.
+    Raises: whatever the function raises that asks to cancel; operators are shown it, and the saga is due again.
     Locks: the saga row, after what that function locks.
     """
     database = get_settings().database
@@ -96,7 +96,7 @@ def _ask_at_deadline(saga: Saga) -> bool:
 
 
 def _remind_of_undoing(saga: Saga) -> None:
-    """Tell who decides that a reported effect is not undone within its limit, so that it may cancel once more."""
+    """Inform who decides that a reported effect is not undone within its limit, so that it may cancel once more."""
     now, definition = clock.read_now(get_settings().database), find(saga.definition, saga.version)
     if definition is None or definition.on_overdue is None:
         return
